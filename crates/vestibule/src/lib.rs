@@ -17,6 +17,8 @@ pub mod seal;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;
+#[cfg(test)]
+mod test_directory;
 
 use std::sync::Arc;
 
