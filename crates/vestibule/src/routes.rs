@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
@@ -15,6 +15,7 @@ use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{authorize, callback, consent, discovery, json, register, revoke, token};
+use crate::proxy::cors;
 use crate::{gateway, health};
 
 /// Builds the router.
@@ -31,7 +32,7 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .route("/token", post(token::token))
         .route("/revoke", post(revoke::revoke))
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(&house), cross_origin));
+        .layer(from_fn(cross_origin));
 
     // Seen by people, in a browser, with cookies: never across origins (OAuth 2.1 §3.1).
     let pages = Router::new()
@@ -58,14 +59,12 @@ async fn wrong_method() -> Response {
 }
 
 /// CORS for the open endpoints; the preflight is answered before anything else looks at the request.
-async fn cross_origin(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    let cors = house.gateway().open_cors();
+async fn cross_origin(request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS {
-        return cors.preflight(request.headers());
+        return cors::open_preflight(request.headers());
     }
-    let headers = request.headers().clone();
     let mut response = next.run(request).await;
-    cors.apply(&headers, response.headers_mut());
+    cors::open_apply(response.headers_mut());
     response
 }
 

@@ -14,7 +14,7 @@ mod revoked;
 pub use access::Access;
 pub use code::{Code, RedeemError, Redeemed};
 pub use consent::ConsentTicket;
-pub use flow::{Flow, NotThisFlow};
+pub use flow::{Flow, NotThisFlow, Returned};
 pub use grant::{Grant, GrantMismatch};
 pub use revoked::RevokedTokens;
 

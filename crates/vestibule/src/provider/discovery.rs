@@ -115,7 +115,7 @@ impl Discovery {
         }
         let keys = match before.filter(|known| known.metadata.jwks_uri == metadata.jwks_uri) {
             Some(known) => Arc::clone(&known.keys),
-            None => Arc::new(JwksSource::new(&metadata.jwks_uri, self.outbound.clone(), Arc::clone(&self.clock))),
+            None => Arc::new(JwksSource::new(&metadata.jwks_uri, self.outbound.clone(), Arc::clone(&self.clock), FRESH_FOR)),
         };
         Ok(Known { metadata: Arc::new(metadata), keys, fetched_at: self.clock.now() })
     }

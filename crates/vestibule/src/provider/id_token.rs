@@ -1,7 +1,7 @@
 //! ID token validation (OpenID Connect Core §3.1.3.7): signature, issuer, audience, authorized party, time, nonce.
 
-use vestibule_guard::keys::JwksSource;
-use vestibule_oauth::jose::{Audience, Claims, ClaimsError, Expected, Jws, JwsError};
+use vestibule_guard::keys::{JwksSource, VerifyError};
+use vestibule_oauth::jose::{Audience, Claims, ClaimsError, Expected, Jws};
 use vestibule_oauth::secret::IdToken;
 use vestibule_oauth::time::UnixTime;
 
@@ -24,11 +24,10 @@ pub(super) async fn verify(
 ) -> Result<Identity, ProviderError> {
     // Cognito's tokens have no `typ`; an access token that came in the wrong member is told apart by `token_use` below.
     let jws = Jws::parse(token.expose())?.expect_type(&[None, Some("JWT"), Some("id_token+jwt")])?;
-    let set = keys.set_for(jws.kid()).await.map_err(ProviderError::unavailable)?;
-    let claims = match jws.verify(&set) {
-        Err(JwsError::UnknownKey(kid)) => return Err(JwsError::UnknownKey(kid).into()),
-        other => other?,
-    };
+    let claims = keys.verify(&jws).await.map_err(|error| match error {
+        VerifyError::Token(error) => ProviderError::from(error),
+        VerifyError::Keys(error) => ProviderError::unavailable(error),
+    })?;
     let claims = Claims::check(
         claims,
         &Expected { issuer: expected.issuer, audience: Audience::Contains(expected.client_id), now: expected.now },

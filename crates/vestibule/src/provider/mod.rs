@@ -73,7 +73,7 @@ pub struct SignIn<'a> {
 impl Provider {
     /// Takes the settings; talks to nobody yet, so the house starts while the provider is down.
     pub fn new(settings: ProviderSettings, callback: String, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
-        let profile = settings.preset.profile();
+        let profile = settings.preset;
         let discovery = Discovery::new(settings.issuer.clone(), settings.timeout, outbound.clone(), Arc::clone(&clock));
         Self { settings, profile, callback, outbound, discovery, clock }
     }

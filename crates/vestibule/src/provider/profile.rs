@@ -1,12 +1,14 @@
 //! What we know of providers beyond the standards, as data: never `match vendor` in a handler (design §1).
 
+use vestibule_oauth::url::Issuer;
+
 /// Facts about one kind of provider.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The name in the settings (`provider.preset`).
     pub name: &'static str,
-    /// Issuer hosts that mean this preset when none is configured: suffixes of the host name.
-    pub issuer_host_suffixes: &'static [&'static str],
+    /// Issuer hosts that mean this preset when none is configured: first label and the end of the name.
+    pub issuer_hosts: &'static [(&'static str, &'static str)],
     /// `offline_access` may be asked for. Cognito refuses the whole sign-in over it.
     pub offline_access: bool,
     /// Where our claims come from by default: (ours, the provider's claim in the ID token).
@@ -39,7 +41,7 @@ const STANDARD_CLAIMS: &[(&str, &str)] = &[
 /// Any provider that keeps to the standards.
 pub static GENERIC: Profile = Profile {
     name: "generic",
-    issuer_host_suffixes: &[],
+    issuer_hosts: &[],
     offline_access: true,
     claims: STANDARD_CLAIMS,
     transient_descriptions: &[],
@@ -49,7 +51,13 @@ pub static GENERIC: Profile = Profile {
 /// Amazon Cognito user pools (facts/cognito-and-agentcore.md §2).
 pub static COGNITO: Profile = Profile {
     name: "cognito",
-    issuer_host_suffixes: &[".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"],
+    issuer_hosts: &[
+        ("cognito-idp", ".amazonaws.com"),
+        ("cognito-idp", ".amazonaws.com.cn"),
+        ("cognito-idp-fips", ".amazonaws.com"),
+        ("issuer-cognito-idp", ".amazonaws.com"),
+        ("issuer-cognito-idp", ".amazonaws.com.cn"),
+    ],
     offline_access: false,
     claims: &[
         ("email", "email"),
@@ -66,15 +74,13 @@ pub static COGNITO: Profile = Profile {
 /// Every preset.
 pub static ALL: [&Profile; 2] = [&GENERIC, &COGNITO];
 
-/// The preset with this name.
-pub fn by_name(name: &str) -> Option<&'static Profile> {
-    ALL.into_iter().find(|profile| profile.name == name)
-}
-
-/// The preset that an issuer's host suggests; the generic one otherwise.
-pub fn for_issuer_host(host: &str) -> &'static Profile {
-    let fits = |profile: &&Profile| profile.issuer_host_suffixes.iter().any(|suffix| host.ends_with(suffix));
-    ALL.into_iter().find(fits).unwrap_or(&GENERIC)
+/// The preset that an issuer suggests; the generic one otherwise.
+pub fn of(issuer: &Issuer) -> &'static Profile {
+    let url = url::Url::parse(issuer.as_str()).ok();
+    let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+    let label = host.split('.').next().unwrap_or_default();
+    let fits = |(first, end): &(&str, &str)| *first == label && host.ends_with(end);
+    ALL.into_iter().find(|profile| profile.issuer_hosts.iter().any(fits)).unwrap_or(&GENERIC)
 }
 
 #[cfg(test)]
@@ -83,11 +89,11 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_cognito_issuer_are_recognised() {
-        for host in ["cognito-idp.eu-central-1.amazonaws.com", "issuer-cognito-idp.us-east-1.amazonaws.com"] {
-            assert_eq!(for_issuer_host(host), &COGNITO);
-        }
-        assert_eq!(for_issuer_host("amazonaws.com.evil.example"), &GENERIC);
-        assert_eq!(by_name("cognito"), Some(&COGNITO));
-        assert_eq!(by_name("okta"), None);
+        let of = |issuer: &str| of(&Issuer::parse(issuer).unwrap()).name;
+        assert_eq!(of("https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Abc"), "cognito");
+        assert_eq!(of("https://issuer-cognito-idp.us-east-1.amazonaws.com/us-east-1_Abc"), "cognito");
+        assert_eq!(of("https://cognito-idp.amazonaws.com.evil.example/x"), "generic");
+        assert_eq!(of("https://sts.amazonaws.com/x"), "generic");
+        assert_eq!(of("https://login.example.com"), "generic");
     }
 }

@@ -123,6 +123,17 @@ impl Provider {
         form: &[(&str, &str)],
         metadata: &ProviderMetadata,
     ) -> Result<Response<Bytes>, ProviderError> {
+        let request = self.form_request(endpoint, form, metadata)?;
+        let limits = FetchLimits { deadline: self.settings.timeout, max_body: MAX_ANSWER };
+        self.outbound.fetch(request, limits).await.map_err(ProviderError::unavailable)
+    }
+
+    fn form_request(
+        &self,
+        endpoint: &str,
+        form: &[(&str, &str)],
+        metadata: &ProviderMetadata,
+    ) -> Result<Request<Full<Bytes>>, ProviderError> {
         let mut body = form_urlencoded();
         body.extend_pairs(form);
         let mut request = Request::post(endpoint)
@@ -139,11 +150,8 @@ impl Provider {
                 request = request.header(AUTHORIZATION, basic(&self.settings.client_id, secret.expose())?);
             }
         }
-        let request = request
-            .body(Full::new(Bytes::from(body.finish())))
-            .map_err(|error| ProviderError::Misconfigured(format!("{endpoint}: {error}")))?;
-        let limits = FetchLimits { deadline: self.settings.timeout, max_body: MAX_ANSWER };
-        self.outbound.fetch(request, limits).await.map_err(ProviderError::unavailable)
+        let body = Full::new(Bytes::from(body.finish()));
+        request.body(body).map_err(|error| ProviderError::Misconfigured(format!("{endpoint}: {error}")))
     }
 
     /// The settings win, then what discovery offers, then the profile.

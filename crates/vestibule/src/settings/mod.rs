@@ -29,13 +29,15 @@ use zeroize::Zeroizing;
 pub use clients::{ClientSettings, PreRegistered};
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use problem::{Place, Problem, SettingsError};
-pub use provider::{Preset, ProviderSettings, TokenEndpointAuth};
+pub use provider::ProviderSettings;
 pub use resource::{CredentialSettings, ResourceSettings};
 pub use server::{LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
 use section::Section;
+
+use crate::provider::profile;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -137,10 +139,7 @@ impl Settings {
         let public_url = root.required("public_url", public_url).map(|url| url.value);
         let server = ServerSettings::read(root.section("server"));
         let provider = ProviderSettings::read(root.section("provider"));
-        let preset = provider
-            .as_ref()
-            .map(|provider| provider.preset)
-            .unwrap_or_default();
+        let preset = provider.as_ref().map_or(&profile::GENERIC, |provider| provider.preset);
         let tokens = TokenSettings::read(root.section("tokens"), preset);
         let resources = ResourceSettings::read_all(
             root.sections("resource"),

@@ -8,6 +8,7 @@ use vestibule_oauth::secret::ClientSecret;
 use vestibule_oauth::url::Issuer;
 
 use super::section::Section;
+use crate::provider::profile::{self, Profile, TokenEndpointAuth};
 
 /// The provider and our registration with it.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct ProviderSettings {
     /// The client secret, for a confidential registration.
     pub client_secret: Option<ClientSecret>,
     /// What kind of provider it is, which decides the defaults.
-    pub preset: Preset,
+    pub preset: &'static Profile,
     /// The scopes we ask for; always with `openid`.
     pub scopes: ScopeSet,
     /// The value of the `resource` parameter (RFC 8707) to send to the provider; most providers want none.
@@ -32,61 +33,11 @@ pub struct ProviderSettings {
     pub token_endpoint_auth: Option<TokenEndpointAuth>,
 }
 
-/// A kind of provider, which decides defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Preset {
-    /// Any OpenID Connect provider.
-    #[default]
-    Generic,
-    /// Amazon Cognito user pools: knows no `offline_access`, keeps groups in `cognito:groups`.
-    Cognito,
-}
-
-/// How a client secret is sent (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenEndpointAuth {
-    /// `client_secret_basic`: in the `Authorization` header.
-    Basic,
-    /// `client_secret_post`: in the body.
-    Post,
-}
-
-impl Preset {
-    /// The preset that fits an issuer's host (facts/cognito-and-agentcore.md §2.1: two forms of issuer).
-    pub fn of(issuer: &Issuer) -> Self {
-        let url = url::Url::parse(issuer.as_str()).ok();
-        let host = url
-            .as_ref()
-            .and_then(url::Url::host_str)
-            .unwrap_or_default();
-        let service = host.split('.').next().unwrap_or_default();
-        let aws = host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
-        if aws
-            && matches!(
-                service,
-                "cognito-idp" | "cognito-idp-fips" | "issuer-cognito-idp"
-            )
-        {
-            Self::Cognito
-        } else {
-            Self::Generic
-        }
-    }
-
-    /// False when the provider fails a whole sign-in because of `offline_access`.
-    pub fn allows_offline_access(self) -> bool {
-        match self {
-            Self::Generic => true,
-            Self::Cognito => false,
-        }
-    }
-}
-
 impl ProviderSettings {
     /// A public registration at `issuer` with every default.
     pub fn new(issuer: Issuer, client_id: impl Into<String>) -> Self {
         Self {
-            preset: Preset::of(&issuer),
+            preset: profile::of(&issuer),
             issuer,
             client_id: client_id.into(),
             client_secret: None,
@@ -107,7 +58,7 @@ impl ProviderSettings {
         let secret = section.secret("client_secret", "client_secret_file");
         let preset = section.choice(
             "preset",
-            &[("generic", Preset::Generic), ("cognito", Preset::Cognito)],
+            &profile::ALL.map(|profile| (profile.name, profile)),
         );
         let scopes = section.scopes("scopes");
         let resource = section.name("resource");
@@ -127,8 +78,7 @@ impl ProviderSettings {
 
         let preset = preset.map(|preset| preset.value);
         let preset = preset
-            .or_else(|| issuer.as_ref().map(|issuer| Preset::of(&issuer.value)))
-            .unwrap_or_default();
+            .or_else(|| issuer.as_ref().map(|issuer| profile::of(&issuer.value))).unwrap_or(&profile::GENERIC);
         if let Some(scopes) = &scopes {
             if !scopes.value.contains("openid") {
                 problems.add(
@@ -136,7 +86,7 @@ impl ProviderSettings {
                     "`openid` is missing; without it the provider does not say who signed in",
                 );
             }
-            if scopes.value.contains(OFFLINE_ACCESS) && !preset.allows_offline_access() {
+            if scopes.value.contains(OFFLINE_ACCESS) && !preset.offline_access {
                 problems.add(
                     &scopes.spot,
                     "this provider has no scope `offline_access` and fails the whole sign-in; remove it (it issues refresh \

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use vestibule_oauth::jose::SigningAlg;
 
-use super::provider::Preset;
 use super::section::Section;
+use crate::provider::profile::Profile;
 
 /// The tokens we issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ const LONGEST_ACCESS: Duration = Duration::from_secs(24 * 3600);
 
 impl TokenSettings {
     /// The defaults for a kind of provider.
-    pub fn new(preset: Preset) -> Self {
+    pub fn new(preset: &Profile) -> Self {
         Self {
             format: TokenFormat::default(),
             signing_alg: SigningAlg::default(),
@@ -75,7 +75,7 @@ impl TokenSettings {
     }
 
     /// Reads the section; `preset` decides the default claims.
-    pub(super) fn read(mut section: Section<'_>, preset: Preset) -> Self {
+    pub(super) fn read(mut section: Section<'_>, preset: &Profile) -> Self {
         let problems = section.problems();
         let mut settings = Self::new(preset);
         if let Some(format) = section.choice("format", &TOKEN_FORMATS) {
@@ -118,24 +118,9 @@ impl TokenSettings {
 
 impl ClaimMapping {
     /// What ships: who somebody is and which groups they are in.
-    pub fn defaults(preset: Preset) -> Vec<Self> {
-        let (groups, username) = match preset {
-            Preset::Generic => ("groups", "preferred_username"),
-            Preset::Cognito => ("cognito:groups", "cognito:username"),
-        };
-        let pairs = [
-            ("groups", groups),
-            ("email", "email"),
-            ("email_verified", "email_verified"),
-            ("name", "name"),
-            ("username", username),
-        ];
-        pairs
-            .map(|(name, from)| Self {
-                name: name.to_owned(),
-                from: from.to_owned(),
-            })
-            .to_vec()
+    pub fn defaults(preset: &Profile) -> Vec<Self> {
+        let pairs = preset.claims.iter();
+        pairs.map(|&(name, from)| Self { name: name.to_owned(), from: from.to_owned() }).collect()
     }
 
     /// Reads `our claim = "provider's claim"` pairs; they replace the defaults.

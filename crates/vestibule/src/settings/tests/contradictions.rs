@@ -148,31 +148,7 @@ fn scopes_are_consistent() {
 }
 
 #[test]
-fn the_preset_follows_the_issuers_host() {
-    for (issuer, preset) in [
-        (
-            "https://cognito-idp.eu-central-1.amazonaws.com/p",
-            Preset::Cognito,
-        ),
-        (
-            "https://issuer-cognito-idp.eu-central-1.amazonaws.com/p",
-            Preset::Cognito,
-        ),
-        (
-            "https://cognito-idp.eu-central-1.amazonaws.com.evil.example/p",
-            Preset::Generic,
-        ),
-        (
-            "https://evil.example/cognito-idp.eu-central-1.amazonaws.com",
-            Preset::Generic,
-        ),
-    ] {
-        assert_eq!(
-            Preset::of(&vestibule_oauth::url::Issuer::parse(issuer).unwrap()),
-            preset,
-            "{issuer}"
-        );
-    }
+fn the_preset_decides_the_default_claims() {
     assert_eq!(
         with("", "preset = \"cognito\"", "", "")
             .unwrap()

@@ -51,7 +51,7 @@ fn the_smallest_configuration_gets_the_defaults() {
     assert_eq!(settings.public_url.as_str(), "https://mcp.example.com");
     assert_eq!(settings.server, ServerSettings::default());
     assert_eq!(settings.server.listen[0].to_string(), "127.0.0.1:8080");
-    assert_eq!(settings.provider.preset, Preset::Generic);
+    assert_eq!(settings.provider.preset.name, "generic");
     assert_eq!(settings.provider.scopes.to_string(), "openid");
     assert_eq!(
         settings.resources[0].uri.as_str(),
@@ -154,7 +154,7 @@ fn everything_can_be_set() {
     assert_eq!(settings.server.handshake_timeout, Duration::from_secs(7));
     assert_eq!(settings.server.drain_timeout, Duration::ZERO);
     assert_eq!(settings.server.max_header_bytes, 16_384);
-    assert_eq!(settings.provider.preset, Preset::Cognito);
+    assert_eq!(settings.provider.preset.name, "cognito");
     assert_eq!(settings.provider.client_secret.unwrap().expose(), "s3cret");
     assert_eq!(settings.provider.scopes.to_string(), "openid email");
     assert_eq!(
