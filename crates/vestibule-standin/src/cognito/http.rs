@@ -117,7 +117,10 @@ mod tests {
     #[test]
     fn query_is_appended_to_an_existing_query() {
         assert_eq!(with_query("http://h/c", [("a", "b c")]), "http://h/c?a=b+c");
-        assert_eq!(with_query("http://h/c?x=1", [("a", "b")]), "http://h/c?x=1&a=b");
+        assert_eq!(
+            with_query("http://h/c?x=1", [("a", "b")]),
+            "http://h/c?x=1&a=b"
+        );
     }
 
     #[test]

@@ -19,11 +19,7 @@ use crate::cognito::{pages, random};
 const CSRF_COOKIE: &str = "XSRF-TOKEN";
 
 /// `GET /login`: the form, after the same checks as at `/oauth2/authorize`, because people come here directly too.
-pub(crate) async fn form(
-    State(pool): State<Arc<Pool>>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
+pub(crate) async fn form(State(pool): State<Arc<Pool>>, headers: HeaderMap, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     match AuthorizationRequest::parse(&pool, query) {
         Ok(_) => render(&headers, query, None),

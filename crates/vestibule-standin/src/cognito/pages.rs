@@ -7,7 +7,7 @@ pub(crate) fn login(action: &str, csrf: &str, error: Option<&str>) -> String {
     let mut alert = String::new();
     if let Some(error) = error {
         // Writing to a String cannot fail.
-        let _ = write!(alert, "<p role=\"alert\">{}</p>\n", escape(error));
+        let _ = writeln!(alert, "<p role=\"alert\">{}</p>", escape(error));
     }
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Sign in</title></head>\n\

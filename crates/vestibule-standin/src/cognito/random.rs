@@ -1,19 +1,18 @@
 //! Identifiers in the shapes Cognito gives them (facts/cognito §2.3, §2.9): the stand-in's one source of randomness.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use vestibule_oauth::random::{Random as _, SystemRandom};
 
 /// The JOSE header a real refresh token starts with: `{"cty":"JWT","enc":"A256GCM","alg":"RSA-OAEP"}`.
 const REFRESH_HEADER: &str = "eyJjdHkiOiJKV1QiLCJlbmMiOiJBMjU2R0NNIiwiYWxnIjoiUlNBLU9BRVAifQ";
 
 /// `N` random bytes.
-#[expect(
-    clippy::expect_used,
-    reason = "the library aborts rather than fail here; a double has nothing better to do either"
-)]
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut out = [0; N];
-    aws_lc_rs::rand::fill(&mut out).expect("the system gives random bytes");
+    SystemRandom.fill(&mut out);
     out
 }
 
@@ -27,7 +26,7 @@ pub(crate) fn uuid() -> String {
 
 /// Sixteen bytes in the 8-4-4-4-12 form.
 pub(crate) fn format_uuid(raw: &[u8; 16]) -> String {
-    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(raw);
     format!(
         "{}-{}-{}-{}-{}",
         &hex[..8],
@@ -36,6 +35,15 @@ pub(crate) fn format_uuid(raw: &[u8; 16]) -> String {
         &hex[16..20],
         &hex[20..]
     )
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// A key id like Cognito's: standard base64 of 32 bytes, here always with `/`, `+` and `=` in it,
