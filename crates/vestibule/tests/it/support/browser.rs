@@ -13,43 +13,43 @@ use tower::ServiceExt as _;
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub fn location(&self) -> &str {
+    pub(crate) fn location(&self) -> &str {
         assert!(self.status.is_redirection(), "{} {}", self.status, self.text());
         self.header(LOCATION.as_str())
     }
 
     /// A parameter of the redirect's query.
-    pub fn location_param(&self, name: &str) -> Option<String> {
+    pub(crate) fn location_param(&self, name: &str) -> Option<String> {
         let url = url::Url::parse(self.location()).unwrap();
         url.query_pairs().find(|(own, _)| own == name).map(|(_, value)| value.into_owned())
     }
 
     /// `error` of a JSON error body.
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         self.json()["error"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The value of a named input of the page.
-    pub fn input(&self, name: &str) -> String {
+    pub(crate) fn input(&self, name: &str) -> String {
         let html = self.text();
         let input = html.split("<input").find(|input| input.contains(&format!("name=\"{name}\"")));
         let input = input.unwrap_or_else(|| panic!("no input {name} in {html}"));
@@ -59,31 +59,31 @@ impl Answer {
 }
 
 /// One browser profile. The house is reached through its router (several for several replicas), everybody else by HTTP.
-pub struct Browser {
+pub(crate) struct Browser {
     own_origin: String,
     /// Which replica answers the next request to our origin; round robin.
     replicas: Vec<Router>,
     next: usize,
-    pub jars: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) jars: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Browser {
-    pub fn new(own_origin: &str, replicas: Vec<Router>) -> Self {
+    pub(crate) fn new(own_origin: &str, replicas: Vec<Router>) -> Self {
         Self { own_origin: own_origin.to_owned(), replicas, next: 0, jars: BTreeMap::new() }
     }
 
-    pub async fn get(&mut self, url: &str) -> Answer {
+    pub(crate) async fn get(&mut self, url: &str) -> Answer {
         self.send(Method::GET, url, &[], None).await
     }
 
     /// Submits a form as a browser does, with the headers that say where the form stood.
-    pub async fn post(&mut self, url: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&mut self, url: &str, fields: &[(&str, &str)]) -> Answer {
         let origin = origin_of(url);
         self.send(Method::POST, url, &[("origin", &origin), ("sec-fetch-site", "same-origin")], Some(fields)).await
     }
 
     /// Sends with exactly these extra headers and this browser's cookies.
-    pub async fn send(&mut self, method: Method, url: &str, headers: &[(&str, &str)], form: Option<&[(&str, &str)]>) -> Answer {
+    pub(crate) async fn send(&mut self, method: Method, url: &str, headers: &[(&str, &str)], form: Option<&[(&str, &str)]>) -> Answer {
         let host = host_of(url);
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
@@ -116,7 +116,7 @@ impl Browser {
     }
 
     /// Signs in at the stand-in from its authorize URL, and gives the answer whose redirect leads back to our callback.
-    pub async fn sign_in_at_provider(&mut self, authorize_url: &str, username: &str, password: &str) -> Answer {
+    pub(crate) async fn sign_in_at_provider(&mut self, authorize_url: &str, username: &str, password: &str) -> Answer {
         let callback = format!("{}/callback", self.own_origin);
         let mut url = authorize_url.to_owned();
         for _ in 0..8 {
@@ -153,7 +153,7 @@ impl Browser {
     }
 }
 
-pub async fn whole<B>(response: http::Response<B>) -> Answer
+pub(crate) async fn whole<B>(response: http::Response<B>) -> Answer
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::fmt::Debug,
@@ -162,7 +162,7 @@ where
     Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
 }
 
-pub fn origin_of(url: &str) -> String {
+pub(crate) fn origin_of(url: &str) -> String {
     url::Url::parse(url).unwrap().origin().ascii_serialization()
 }
 

@@ -7,13 +7,13 @@ use vestibule_oauth::random::Random;
 
 /// Every run of a test draws the same bytes.
 #[derive(Debug)]
-pub struct SeededRandom {
+pub(crate) struct SeededRandom {
     seed: u64,
     counter: AtomicU64,
 }
 
 impl SeededRandom {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, counter: AtomicU64::new(0) }
     }
 }
