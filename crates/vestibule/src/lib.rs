@@ -101,7 +101,12 @@ impl House {
         // The operator typed the provider's address: it may be private.
         let outbound = Outbound::new(AddressPolicy::Configured, &provider_trust);
         let callback = settings.public_url.join("/callback");
-        let provider = Provider::new(settings.provider.clone(), callback, outbound, Arc::clone(&clock));
+        let provider = Provider::new(
+            settings.provider.clone(),
+            callback,
+            outbound,
+            Arc::clone(&clock),
+        );
         let revoked = Arc::new(RevokedTokens::default());
         let gateway = Gateway::build(&settings, &issuer, &revoked, &clock, &random)?;
         Ok(Arc::new(Self {
@@ -165,7 +170,10 @@ impl House {
 
     /// The resource at a public path.
     pub(crate) fn resource_at(&self, path: &str) -> Option<&ResourceSettings> {
-        self.settings.resources.iter().find(|resource| resource.path == path)
+        self.settings
+            .resources
+            .iter()
+            .find(|resource| resource.path == path)
     }
 
     /// The resource that the `resource` parameters of a request mean; the only or first one when there are none (clients
@@ -174,22 +182,37 @@ impl House {
         let Some(first) = presented.first() else {
             return self.settings.resources.first();
         };
-        let meant = self.settings.resources.iter().find(|resource| self.means(resource, first))?;
-        presented.iter().all(|uri| self.means(meant, uri)).then_some(meant)
+        let meant = self
+            .settings
+            .resources
+            .iter()
+            .find(|resource| self.means(resource, first))?;
+        presented
+            .iter()
+            .all(|uri| self.means(meant, uri))
+            .then_some(meant)
     }
 
     /// True when `presented` means this resource. The bare origin means the only resource, when there is one: its
     /// document stands at the root as well (design §9).
     pub(crate) fn means(&self, resource: &ResourceSettings, presented: &str) -> bool {
         let origin = self.settings.public_url.as_str();
-        let bare_origin = presented.strip_suffix('/').unwrap_or(presented).eq_ignore_ascii_case(origin);
+        let bare_origin = presented
+            .strip_suffix('/')
+            .unwrap_or(presented)
+            .eq_ignore_ascii_case(origin);
         resource.uri.is_meant_by(presented) || (bare_origin && self.settings.resources.len() == 1)
     }
 }
 
 /// The system's certificate authorities and one file more.
 pub(crate) fn trust(name: &str, ca_file: Option<&std::path::Path>) -> Result<Trust, BuildError> {
-    let unreadable = |cause: String| BuildError::Trust { name: name.to_owned(), cause };
-    let pem = ca_file.map(|path| std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display()))));
+    let unreadable = |cause: String| BuildError::Trust {
+        name: name.to_owned(),
+        cause,
+    };
+    let pem = ca_file.map(|path| {
+        std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display())))
+    });
     Trust::platform(pem.transpose()?.as_deref()).map_err(|error| unreadable(error.to_string()))
 }

@@ -43,7 +43,6 @@ impl ConsentTicket {
     pub const LIFETIME: u64 = 900;
 
     /// Writes the ticket for a checked request.
-    #[expect(clippy::too_many_arguments, reason = "each is one checked part of the request, and none is optional by habit")]
     pub fn new(
         client: ClientDigest,
         redirect: &MatchedRedirect,
@@ -73,7 +72,15 @@ impl ConsentTicket {
 
     /// The user said yes: the sign-in at the provider can begin.
     pub fn approve(self, random: &dyn Random) -> Flow {
-        Flow::begin(self.client, self.redirect, self.state, self.challenge, self.resource, self.scope, random)
+        Flow::begin(
+            self.client,
+            self.redirect,
+            self.state,
+            self.challenge,
+            self.resource,
+            self.scope,
+            random,
+        )
     }
 
     /// Where the client is told that the user said no, or that the provider cannot be asked.

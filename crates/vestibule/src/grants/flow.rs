@@ -89,7 +89,11 @@ impl Flow {
     /// Checks that the callback's `state` is this flow's. The cookie was found by that name already; a cookie renamed by
     /// hand fails here.
     pub fn returned(self, state: &str) -> Result<Returned, NotThisFlow> {
-        if self.id == state { Ok(Returned(self)) } else { Err(NotThisFlow) }
+        if self.id == state {
+            Ok(Returned(self))
+        } else {
+            Err(NotThisFlow)
+        }
     }
 }
 
@@ -118,7 +122,7 @@ impl Returned {
             scope: self.0.scope,
             nonce: self.0.nonce,
             verifier: self.0.verifier,
-            provider_code: provider_code.0,
+            carried: provider_code.0,
         }
     }
 }
