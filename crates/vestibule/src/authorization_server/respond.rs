@@ -59,7 +59,7 @@ pub(crate) fn refuse(house: &House, outside: &Outside, cause: &dyn std::fmt::Dis
     let body = ErrorBody {
         error: outside.code.as_str(),
         error_description: &description,
-        reference: reference.as_str(),
+        reference: &reference.to_string(),
     };
     let status = StatusCode::from_u16(outside.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = json(status, &body);

@@ -82,7 +82,7 @@ pub(super) fn display_error(
         title,
         explanation,
         next_step,
-        reference: reference.as_str(),
+        reference: &reference.to_string(),
     };
     pages::respond(status, &page)
 }

@@ -26,7 +26,6 @@ use vestibule_oauth::well_known;
 pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
 pub use self::path::{Upstream, UpstreamError};
-pub use self::problem::Reference;
 
 /// One public path and the MCP server behind it.
 #[derive(Clone, Debug)]
