@@ -46,10 +46,10 @@ pub(super) async fn forward<T: UpstreamTokens>(
     caller: &Caller<T::Extra>,
     request: Request,
 ) -> Response {
-    let reference = ReferenceId::new(proxy.random.as_ref());
     match exchange(proxy, route, caller, request).await {
         Ok(response) => response,
         Err(error) => {
+            let reference = ReferenceId::new(proxy.random.as_ref());
             tracing::warn!(
                 reference = %reference, path = %route.path, upstream = route.upstream.authority(), %error,
                 "request not forwarded"
