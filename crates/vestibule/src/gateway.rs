@@ -137,8 +137,10 @@ impl Gateway {
         };
         let mut endpoints = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
+            let name = format!("resource {}", resource.path);
             let trust = trust(
-                &format!("resource {}", resource.path),
+                &name,
+                resource.upstream.as_str(),
                 resource.ca_file.as_deref(),
             )?;
             // The operator typed the upstream's address: it may be private.

@@ -20,6 +20,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod test_directory;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -97,7 +98,8 @@ impl House {
             settings.tokens.signing_alg,
             Arc::clone(&random),
         )?);
-        let provider_trust = trust("provider.ca_file", settings.provider.ca_file.as_deref())?;
+        let ca_file = settings.provider.ca_file.as_deref();
+        let provider_trust = trust("the provider", settings.provider.issuer.as_str(), ca_file)?;
         // The operator typed the provider's address: it may be private.
         let outbound = Outbound::new(AddressPolicy::Configured, &provider_trust);
         let callback = settings.public_url.join("/callback");
@@ -205,14 +207,19 @@ impl House {
     }
 }
 
-/// The system's certificate authorities and one file more.
-pub(crate) fn trust(name: &str, ca_file: Option<&std::path::Path>) -> Result<Trust, BuildError> {
+/// Whom to believe about the host of `url`: the system's certificate authorities and one file more. Plain http needs
+/// nobody, so development works on a machine without certificate authorities.
+pub(crate) fn trust(name: &str, url: &str, ca_file: Option<&Path>) -> Result<Trust, BuildError> {
     let unreadable = |cause: String| BuildError::Trust {
         name: name.to_owned(),
         cause,
     };
-    let pem = ca_file.map(|path| {
+    if url.starts_with("http://") && ca_file.is_none() {
+        return Trust::nobody().map_err(|error| unreadable(error.to_string()));
+    }
+    let read = |path: &Path| {
         std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display())))
-    });
-    Trust::platform(pem.transpose()?.as_deref()).map_err(|error| unreadable(error.to_string()))
+    };
+    let pem = ca_file.map(read).transpose()?;
+    Trust::platform(pem.as_deref()).map_err(|error| unreadable(error.to_string()))
 }

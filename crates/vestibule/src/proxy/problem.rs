@@ -34,7 +34,7 @@ pub(super) fn too_large(limit: usize) -> Response {
 
 /// A 502, 503 or 504 with the reference under which the log has the cause.
 pub(super) fn failed(status: StatusCode, message: &str, reference: ReferenceId) -> Response {
-    let message = format!("{message} (reference {})", reference);
+    let message = format!("{message} (reference {reference})");
     let mut response = json_rpc(status, INTERNAL_ERROR, &message);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let headers = response.headers_mut();
