@@ -4,5 +4,6 @@
 //! listener refuses to bind to an address that is not loopback.
 
 pub mod cognito;
+pub mod demo;
 
 mod serve;

@@ -173,7 +173,7 @@ mod tests {
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
-    fn check(claims: Value) -> Result<Claims, ClaimsError> {
+    fn check(claims: &Value) -> Result<Claims, ClaimsError> {
         let expected = Expected {
             issuer: "https://i",
             audience: super::Audience::Contains("A"),
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn t23_every_claim_that_jsonwebtoken_lets_through_is_refused() {
         use ClaimsError::{Audience, Expired, Issuer, Missing, NotYetValid};
-        assert!(check(with("x", json!(1))).is_ok());
-        assert!(check(with("aud", json!(["B", "A"]))).is_ok());
+        assert!(check(&with("x", json!(1))).is_ok());
+        assert!(check(&with("aud", json!(["B", "A"]))).is_ok());
         for (claims, error) in [
             (with("aud", Value::Null), Missing("aud")),
             (with("aud", json!(1)), Missing("aud")),
@@ -221,14 +221,14 @@ mod tests {
                 NotYetValid(NOW.plus(3600)),
             ),
         ] {
-            assert_eq!(check(claims.clone()).unwrap_err(), error, "{claims}");
+            assert_eq!(check(&claims).unwrap_err(), error, "{claims}");
         }
     }
 
     #[test]
     fn clocks_may_differ_a_little() {
-        assert!(check(with("exp", json!(NOW.0 - SKEW_SECONDS + 1))).is_ok());
-        assert!(check(with("iat", json!(NOW.0 + SKEW_SECONDS))).is_ok());
-        assert!(check(with("exp", json!(1_800_000_060.5))).is_ok());
+        assert!(check(&with("exp", json!(NOW.0 - SKEW_SECONDS + 1))).is_ok());
+        assert!(check(&with("iat", json!(NOW.0 + SKEW_SECONDS))).is_ok());
+        assert!(check(&with("exp", json!(1_800_000_060.5))).is_ok());
     }
 }

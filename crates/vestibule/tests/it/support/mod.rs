@@ -1,0 +1,9 @@
+//! What the integration tests stand on.
+
+mod browser;
+mod house;
+mod random;
+
+pub(crate) use browser::{Answer, Browser};
+pub(crate) use house::{CALLBACK, Client, MCP, ORIGIN, TestHouse, Tokens};
+pub(crate) use random::SeededRandom;
