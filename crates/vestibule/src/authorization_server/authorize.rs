@@ -182,7 +182,7 @@ fn consent_page(
     let scopes = valid.scope.to_vec();
     let ticket = ConsentTicket::new(
         ClientDigest::of(&client.id),
-        redirect,
+        redirect.clone(),
         valid.state,
         valid.challenge,
         &valid.resource.path,

@@ -85,7 +85,7 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
         ));
     }
     let code = AuthorizationCode::new(params.require("code")?);
-    let redirect = flow.redirect();
+    let redirect = flow.redirect().clone();
     let client_state = flow.client_state().map(str::to_owned);
     let code = house.sealer().seal(
         &flow.with_code(code),
@@ -112,7 +112,7 @@ fn tell_refused(house: &House, flow: &Returned, error: &str, description: &str) 
         description: mapped.description.to_owned(),
         slug: mapped.slug,
     };
-    refusal.respond(house, &flow.redirect(), flow.client_state(), true)
+    refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }
 
 fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) -> Response {
@@ -123,7 +123,7 @@ fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) ->
         description: description.to_owned(),
         slug: error.slug(),
     };
-    refusal.respond(house, &flow.redirect(), flow.client_state(), true)
+    refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }
 
 impl CallbackError {

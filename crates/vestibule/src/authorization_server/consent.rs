@@ -95,7 +95,7 @@ fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentE
 
 /// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
 async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
-    let redirect = ticket.redirect();
+    let redirect = ticket.redirect().clone();
     let client_state = ticket.client_state().map(str::to_owned);
     let flow = ticket.approve(house.random());
     let sign_in = SignIn {
@@ -135,11 +135,12 @@ fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
         description: "the user did not approve".to_owned(),
         slug: "consent_denied",
     };
+    let redirect = ticket.redirect();
     refusal.respond(
         house,
-        &ticket.redirect(),
+        redirect,
         ticket.client_state(),
-        ticket.may_redirect_unasked(),
+        redirect.may_redirect_unasked(),
     )
 }
 

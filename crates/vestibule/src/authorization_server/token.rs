@@ -336,7 +336,10 @@ impl TokenError {
         let again = "sign in again";
         let outside = match self {
             Self::Body(error) => return error.respond(house),
-            Self::Request(error) => Outside::new(error.code(), "token_request", error.to_string()),
+            Self::Request(error) => Outside {
+                basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
+                ..Outside::new(error.code(), "token_request", error.to_string())
+            },
             Self::Client { by_basic, .. } => Outside {
                 basic_challenge: *by_basic,
                 ..Outside::new(
