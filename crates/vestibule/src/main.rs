@@ -1,2 +1,7 @@
-//! Skeleton.
-fn main() {}
+//! The program: hands over to [`vestibule::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vestibule::cli::main()
+}

@@ -30,7 +30,7 @@ use crate::{BuildError, House};
 
 /// Options of `vestibule dev`.
 #[derive(Debug, Args)]
-pub struct DevArgs {
+pub(super) struct DevArgs {
     /// Port of the public URL; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -47,7 +47,7 @@ pub struct DevArgs {
 
 /// Why the street could not be put up.
 #[derive(Debug, Error)]
-pub enum DevError {
+pub(super) enum DevError {
     /// The port is taken, or the like.
     #[error("cannot listen on {address}: {cause}; choose another port with --port, or --port 0 for a free one")]
     Listen {
@@ -110,7 +110,7 @@ struct Account<'a> {
 }
 
 /// Puts up the street and serves until `shutdown`.
-pub async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken) -> Result<(), DevError> {
+pub(super) async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken) -> Result<(), DevError> {
     let upstream = args.upstream.as_deref().map(local_upstream).transpose()?;
     let listeners = listen(args.port).await?;
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(args.port, |address| address.port());
@@ -124,13 +124,12 @@ pub async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken)
     let cognito = cognito.map_err(|cause| DevError::Start { what: "Cognito stand-in", cause })?;
     cognito.allow_callback(&public_url.join("/callback"));
 
-    let demo = match upstream {
-        Some(_) => None,
-        None => {
-            let options = DemoOptions { jwks_url: Some(public_url.join("/jwks.json")), ..DemoOptions::default() };
-            let demo = Demo::start(options).await.map_err(|cause| DevError::Start { what: "demo MCP server", cause })?;
-            Some(demo)
-        }
+    let demo = if upstream.is_some() {
+        None
+    } else {
+        let options = DemoOptions { jwks_url: Some(public_url.join("/jwks.json")), ..DemoOptions::default() };
+        let demo = Demo::start(options).await.map_err(|cause| DevError::Start { what: "demo MCP server", cause })?;
+        Some(demo)
     };
     let upstream_url = match (&upstream, &demo) {
         (Some(endpoint), _) => endpoint.clone(),
@@ -138,7 +137,7 @@ pub async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken)
         (None, None) => return Err(DevError::Settings("no upstream".to_owned())),
     };
 
-    let settings = settings(&public_url, &cognito, upstream_url.clone())?;
+    let settings = settings(&public_url, &cognito, &upstream_url)?;
     let ring = if args.ephemeral {
         KeyRing::generate(&[SigningAlg::Es256], clock.now(), random.as_ref())?
     } else {
@@ -189,7 +188,7 @@ fn local_upstream(url: &str) -> Result<Endpoint, DevError> {
     if is_loopback_host(&host) { Ok(endpoint) } else { Err(DevError::NotLocal(url.to_owned())) }
 }
 
-fn settings(public_url: &Origin, cognito: &Cognito, upstream: Endpoint) -> Result<Settings, DevError> {
+fn settings(public_url: &Origin, cognito: &Cognito, upstream: &Endpoint) -> Result<Settings, DevError> {
     let issuer = Issuer::parse(cognito.issuer())?;
     let provider = ProviderSettings {
         client_secret: Some(ClientSecret::new(cognito.client_secret())),

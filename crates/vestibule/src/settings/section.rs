@@ -49,11 +49,15 @@ impl<'a> Section<'a> {
         self.problems
     }
 
-    /// The place of `key` if it is absent: the section's own.
+    /// The place of `key` if it is absent: its section's in the file. A variable that made the section has no part in it.
     pub(super) fn spot_of(&self, key: &str) -> Spot {
+        let place = match &self.place {
+            Place::Variable(_) => Place::Nowhere,
+            place => place.clone(),
+        };
         Spot {
             key: dotted(&self.path_to(key)),
-            place: self.place.clone(),
+            place,
         }
     }
 

@@ -11,6 +11,7 @@ mod support;
 
 mod authorize;
 mod callback;
+mod cli;
 mod consent;
 mod discovery;
 mod gateway;
