@@ -1,5 +1,8 @@
 //! The demo MCP server on the wire: both eras, streaming, and what it notices when a client leaves.
-#![expect(clippy::unwrap_used, reason = "helpers of a test fail the test by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of a test fail the test by panicking"
+)]
 
 use std::time::{Duration, Instant};
 
