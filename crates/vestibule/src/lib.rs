@@ -1,1 +1,195 @@
-//! Skeleton.
+//! The house: an authorization server and gateway between MCP clients and an MCP server whose users live in an OIDC
+//! provider. [`House`] is the built product; [`House::router`] is what every listener and every test talks to.
+
+pub mod authorization_server;
+pub mod cli;
+pub mod clients;
+pub mod gateway;
+pub mod grants;
+pub mod health;
+pub mod issuer;
+pub mod keys;
+pub mod pages;
+pub mod provider;
+pub mod proxy;
+mod routes;
+pub mod seal;
+pub mod serve;
+pub mod settings;
+pub mod telemetry;
+#[cfg(test)]
+mod test_directory;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
+use vestibule_oauth::random::Random;
+use vestibule_oauth::time::{Clock, UnixTime};
+
+use authorization_server::discovery::Documents;
+use clients::ClientRegistry;
+use gateway::Gateway;
+use grants::RevokedTokens;
+use issuer::{IssuerError, TokenIssuer};
+use keys::KeyRing;
+use provider::Provider;
+use seal::{NoSealingKey, Sealer};
+use settings::{ResourceSettings, Settings};
+
+/// Why the house cannot be built from settings that are fine in themselves.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// No key to seal with.
+    #[error(transparent)]
+    Sealing(#[from] NoSealingKey),
+    /// No key to sign with.
+    #[error(transparent)]
+    Signing(#[from] IssuerError),
+    /// An extra certificate authority file cannot be used.
+    #[error("the certificate authorities of {name} cannot be read: {cause}")]
+    Trust {
+        /// Which setting.
+        name: String,
+        /// Why.
+        cause: String,
+    },
+    /// An upstream URL or credential cannot be sent.
+    #[error("resource {path}: {cause}")]
+    Resource {
+        /// Its public path.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Everything a request needs, built once.
+#[derive(Debug)]
+pub struct House {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    sealer: Arc<Sealer>,
+    issuer: Arc<TokenIssuer>,
+    clients: ClientRegistry,
+    provider: Provider,
+    revoked: Arc<RevokedTokens>,
+    documents: Documents,
+    gateway: Gateway,
+}
+
+impl House {
+    /// Builds the house. Talks to nobody: provider and upstreams may be down.
+    pub fn build(
+        settings: Settings,
+        ring: &KeyRing,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Arc<Self>, BuildError> {
+        let sealing = ring.sealing.iter().map(|key| (key.id, &key.secret));
+        let sealer = Arc::new(Sealer::new(settings.public_url.clone(), sealing)?);
+        let issuer = Arc::new(TokenIssuer::new(
+            settings.public_url.clone(),
+            Arc::clone(&sealer),
+            ring,
+            settings.tokens.signing_alg,
+            Arc::clone(&random),
+        )?);
+        let provider_trust = trust("provider.ca_file", settings.provider.ca_file.as_deref())?;
+        // The operator typed the provider's address: it may be private.
+        let outbound = Outbound::new(AddressPolicy::Configured, &provider_trust);
+        let callback = settings.public_url.join("/callback");
+        let provider = Provider::new(settings.provider.clone(), callback, outbound, Arc::clone(&clock));
+        let revoked = Arc::new(RevokedTokens::default());
+        let gateway = Gateway::build(&settings, &issuer, &revoked, &clock, &random)?;
+        Ok(Arc::new(Self {
+            documents: Documents::render(&settings, &issuer),
+            clients: ClientRegistry::new(&settings.clients),
+            settings,
+            clock,
+            random,
+            sealer,
+            issuer,
+            provider,
+            revoked,
+            gateway,
+        }))
+    }
+
+    /// Every path this server answers; see `routes.rs`.
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        routes::router(Arc::clone(self))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn random(&self) -> &dyn Random {
+        self.random.as_ref()
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    pub(crate) fn issuer(&self) -> &TokenIssuer {
+        &self.issuer
+    }
+
+    pub(crate) fn clients(&self) -> &ClientRegistry {
+        &self.clients
+    }
+
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    pub(crate) fn revoked(&self) -> &RevokedTokens {
+        &self.revoked
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// The resource at a public path.
+    pub(crate) fn resource_at(&self, path: &str) -> Option<&ResourceSettings> {
+        self.settings.resources.iter().find(|resource| resource.path == path)
+    }
+
+    /// The resource that the `resource` parameters of a request mean; the only or first one when there are none (clients
+    /// of 2025-03-26 send none). `None` when they mean something else, or several.
+    pub(crate) fn resource_meant(&self, presented: &[String]) -> Option<&ResourceSettings> {
+        let Some(first) = presented.first() else {
+            return self.settings.resources.first();
+        };
+        let meant = self.settings.resources.iter().find(|resource| self.means(resource, first))?;
+        presented.iter().all(|uri| self.means(meant, uri)).then_some(meant)
+    }
+
+    /// True when `presented` means this resource. The bare origin means the only resource, when there is one: its
+    /// document stands at the root as well (design §9).
+    pub(crate) fn means(&self, resource: &ResourceSettings, presented: &str) -> bool {
+        let origin = self.settings.public_url.as_str();
+        let bare_origin = presented.strip_suffix('/').unwrap_or(presented).eq_ignore_ascii_case(origin);
+        resource.uri.is_meant_by(presented) || (bare_origin && self.settings.resources.len() == 1)
+    }
+}
+
+/// The system's certificate authorities and one file more.
+pub(crate) fn trust(name: &str, ca_file: Option<&std::path::Path>) -> Result<Trust, BuildError> {
+    let unreadable = |cause: String| BuildError::Trust { name: name.to_owned(), cause };
+    let pem = ca_file.map(|path| std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display()))));
+    Trust::platform(pem.transpose()?.as_deref()).map_err(|error| unreadable(error.to_string()))
+}

@@ -1,0 +1,354 @@
+//! Every outbound request: one pooled client per address policy, with limits, without redirects or proxies from the
+//! environment (facts/rust.md A.2 "HTTP client"; RFC 9728, CIMD and OpenID Connect documents all come through here).
+
+mod address;
+mod connect;
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thiserror::Error;
+
+pub use self::address::{AddressClass, AddressPolicy};
+use self::connect::{BoxError, Connector, DialError};
+pub use self::connect::{Trust, TrustError};
+
+/// Name resolution, TCP and TLS together must be done in this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Unused connections are closed before the shortest keep-alive in common use (5 s: uvicorn, node) makes the server
+/// close them under a request.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Read buffer of a connection, in bytes; also the longest response head. hyper's own limit is 400 KiB per stream.
+const MAX_BUFFER: usize = 64 * 1024;
+/// Sent when the request names none: firewalls drop requests without one (facts/clients.md §6.2).
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("vestibule/", env!("CARGO_PKG_VERSION")));
+
+/// The way out. Cheap to clone; clones share the connection pool.
+///
+/// Addresses named by strangers and addresses typed by the operator need two of these: a pooled connection does not
+/// remember under which policy it was opened.
+#[derive(Clone)]
+pub struct Outbound {
+    client: Client<Connector, OutgoingBody>,
+    policy: AddressPolicy,
+}
+
+/// How long and how much.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchLimits {
+    /// From the call to the last byte of the body.
+    pub deadline: Duration,
+    /// Bytes of body; one more is an error.
+    pub max_body: usize,
+}
+
+/// What was going on when time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Name resolution, TCP or TLS.
+    Connect,
+    /// Waiting for the response, or for the rest of it.
+    Response,
+}
+
+/// Why there is no response.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The request has no absolute http or https URL.
+    #[error("the request has no absolute http or https URL")]
+    NotAbsolute,
+    /// The address policy says no. Nothing was sent.
+    #[error("{host} is refused: {address} is {class}")]
+    Refused {
+        /// Host of the request.
+        host: String,
+        /// The first address of the host.
+        address: IpAddr,
+        /// What that address is.
+        class: AddressClass,
+    },
+    /// Plain http under [`AddressPolicy::PublicOnly`]. Nothing was sent.
+    #[error("{host} is refused: plain http")]
+    PlainHttp {
+        /// Host of the request.
+        host: String,
+    },
+    /// No connection: unknown name, refused, TLS failed. Nothing was sent.
+    #[error("cannot connect to {host}: {source}")]
+    Connect {
+        /// Host of the request.
+        host: String,
+        /// The cause.
+        source: BoxError,
+    },
+    /// Time ran out.
+    #[error("{host} took too long ({phase:?})")]
+    Timeout {
+        /// Host of the request.
+        host: String,
+        /// What was going on.
+        phase: Phase,
+    },
+    /// The body is larger than allowed.
+    #[error("{host} answered with more than {limit} bytes")]
+    TooLarge {
+        /// Host of the request.
+        host: String,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The connection broke or the answer was not HTTP. The request may have been delivered.
+    #[error("the exchange with {host} failed: {source}")]
+    Transport {
+        /// Host of the request.
+        host: String,
+        /// The cause.
+        source: BoxError,
+    },
+}
+
+impl FetchError {
+    /// True when the server was too slow, as opposed to away or broken.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+
+    /// True when certainly nothing reached the server.
+    pub fn is_before_sending(&self) -> bool {
+        !matches!(
+            self,
+            Self::Timeout {
+                phase: Phase::Response,
+                ..
+            } | Self::TooLarge { .. }
+                | Self::Transport { .. }
+        )
+    }
+}
+
+impl Outbound {
+    /// A client that reaches what `policy` allows and believes whom `trust` names.
+    pub fn new(policy: AddressPolicy, trust: &Trust) -> Self {
+        Self::with_connect_timeout(policy, trust, CONNECT_TIMEOUT)
+    }
+
+    /// The same with another limit for name resolution, TCP and TLS.
+    pub fn with_connect_timeout(policy: AddressPolicy, trust: &Trust, timeout: Duration) -> Self {
+        // `retry_canceled_requests` stays on: hyper hands a request back only when not one byte of it was written, so a
+        // POST that may have been delivered is never sent again (hyper 1.12, proto/h1/dispatch.rs, `recv_msg`).
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .http1_max_buf_size(MAX_BUFFER)
+            .retry_canceled_requests(true)
+            .build(Connector::new(policy, trust, timeout));
+        Self { client, policy }
+    }
+
+    /// Sends a small request and reads the whole answer, whatever its status. Redirects are answers like any other.
+    pub async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+        limits: FetchLimits,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let host = host_of(&request)?;
+        let exchange = async {
+            let response = self.send(request.map(OutgoingBody::Full), &host).await?;
+            let (parts, body) = response.into_parts();
+            let body = collect(body, limits.max_body, &host).await?;
+            Ok(Response::from_parts(parts, body))
+        };
+        within(limits.deadline, &host, exchange).await
+    }
+
+    /// Sends a request whose body streams and gives the response as soon as its headers are here. There is no limit on
+    /// the bodies; dropping the future or the response closes the connection.
+    pub async fn stream<B>(
+        &self,
+        request: Request<B>,
+        header_deadline: Duration,
+    ) -> Result<Response<Incoming>, FetchError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let host = host_of(&request)?;
+        let request =
+            request.map(|body| OutgoingBody::Stream(body.map_err(Into::into).boxed_unsync()));
+        within(header_deadline, &host, self.send(request, &host)).await
+    }
+
+    async fn send(
+        &self,
+        mut request: Request<OutgoingBody>,
+        host: &str,
+    ) -> Result<Response<Incoming>, FetchError> {
+        request
+            .headers_mut()
+            .entry(header::USER_AGENT)
+            .or_insert(USER_AGENT);
+        self.client
+            .request(request)
+            .await
+            .map_err(|error| explain(&error, host))
+    }
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+fn host_of<B>(request: &Request<B>) -> Result<String, FetchError> {
+    let known = matches!(request.uri().scheme_str(), Some("http" | "https"));
+    match request.uri().host() {
+        Some(host) if known => Ok(host.to_owned()),
+        _ => Err(FetchError::NotAbsolute),
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    host: &str,
+    work: impl Future<Output = Result<T, FetchError>>,
+) -> Result<T, FetchError> {
+    tokio::time::timeout(deadline, work)
+        .await
+        .unwrap_or_else(|_| {
+            Err(FetchError::Timeout {
+                host: host.to_owned(),
+                phase: Phase::Response,
+            })
+        })
+}
+
+async fn collect(body: Incoming, limit: usize, host: &str) -> Result<Bytes, FetchError> {
+    let too_large = || FetchError::TooLarge {
+        host: host.to_owned(),
+        limit,
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(source) => Err(FetchError::Transport {
+            host: host.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Finds our own connector's reason inside the client's error.
+fn explain(error: &hyper_util::client::legacy::Error, host: &str) -> FetchError {
+    let host = host.to_owned();
+    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(current) = cause {
+        match current.downcast_ref::<DialError>() {
+            Some(DialError::Refused { address, class }) => {
+                let (address, class) = (*address, *class);
+                return FetchError::Refused {
+                    host,
+                    address,
+                    class,
+                };
+            }
+            Some(DialError::PlainHttp) => return FetchError::PlainHttp { host },
+            Some(DialError::Timeout) => {
+                let phase = Phase::Connect;
+                return FetchError::Timeout { host, phase };
+            }
+            _ => cause = current.source(),
+        }
+    }
+    let before_sending = error.is_connect();
+    let source: BoxError = Chain::of(error).into();
+    if before_sending {
+        FetchError::Connect { host, source }
+    } else {
+        FetchError::Transport { host, source }
+    }
+}
+
+/// The client's error says only "client error (Connect)"; the reason is in its sources.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Chain(String);
+
+impl Chain {
+    fn of(error: &hyper_util::client::legacy::Error) -> Self {
+        let mut text = String::new();
+        let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+        while let Some(current) = cause {
+            let said = current.to_string();
+            if !text.ends_with(&said) {
+                if !text.is_empty() {
+                    text.push_str(": ");
+                }
+                text.push_str(&said);
+            }
+            cause = current.source();
+        }
+        if text.is_empty() {
+            text = error.to_string();
+        }
+        Self(text)
+    }
+}
+
+/// One body type for one client, hence one pool.
+enum OutgoingBody {
+    Full(Full<Bytes>),
+    Stream(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Stream(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

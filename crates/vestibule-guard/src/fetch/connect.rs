@@ -1,0 +1,250 @@
+//! The one place that opens sockets: resolve, filter every address, connect, TLS (facts/rust.md A.2 "HTTP client", "TLS").
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls_platform_verifier::Verifier;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use super::address::{AddressClass, AddressPolicy};
+
+/// When the first address does not answer, the next one is tried after this long without giving up the first (the idea
+/// of RFC 8305).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which certificate authorities are believed.
+#[derive(Clone, Debug)]
+pub struct Trust(Arc<ClientConfig>);
+
+/// Why the certificate authorities could not be read.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The extra file is not PEM, or holds no certificate.
+    #[error("the extra CA file holds no readable PEM certificate: {0}")]
+    Pem(String),
+    /// The platform has no certificate authorities, and no extra ones were given.
+    #[error("no certificate authorities: {0}")]
+    Roots(#[source] rustls::Error),
+}
+
+impl Trust {
+    /// The platform's certificate authorities (`SSL_CERT_FILE` is honoured) and those in `extra_ca_pem`.
+    pub fn platform(extra_ca_pem: Option<&[u8]>) -> Result<Self, TrustError> {
+        let mut extra = Vec::new();
+        if let Some(pem) = extra_ca_pem {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                extra.push(certificate.map_err(|error| TrustError::Pem(error.to_string()))?);
+            }
+            if extra.is_empty() {
+                return Err(TrustError::Pem("no certificate found".to_owned()));
+            }
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
+            .map_err(TrustError::Roots)?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TrustError::Roots)?
+            // The name is rustls's; the verifier is the platform's, with nothing switched off.
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Nobody: every https request fails. For tests and development over plain http.
+    pub fn nobody() -> Result<Self, TrustError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TrustError::Roots)?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+/// Why there is no connection. `FetchError` is what callers see.
+#[derive(Debug, Error)]
+pub(super) enum DialError {
+    #[error("{address} is {class}")]
+    Refused {
+        address: IpAddr,
+        class: AddressClass,
+    },
+    #[error("plain http is refused here")]
+    PlainHttp,
+    #[error("no connection in time")]
+    Timeout,
+    #[error("the name cannot be resolved")]
+    Resolve(#[source] io::Error),
+    #[error("no address accepts a connection")]
+    Tcp(#[source] io::Error),
+}
+
+/// `Dial`, then TLS when the scheme is https, both within one timeout.
+#[derive(Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<Dial>,
+    timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(policy: AddressPolicy, trust: &Trust, timeout: Duration) -> Self {
+        // HTTP/1.1 only: cheaper than HTTP/2 towards one upstream, and no head-of-line blocking (facts/performance.md).
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config((*trust.0).clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Dial { policy });
+        Self { https, timeout }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.timeout, self.https.call(uri));
+        Box::pin(async move { connecting.await.map_err(|_| DialError::Timeout)? })
+    }
+}
+
+/// TCP to an allowed address.
+#[derive(Clone)]
+pub(super) struct Dial {
+    policy: AddressPolicy,
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<TcpStream>;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let policy = self.policy;
+        Box::pin(async move { dial(policy, &uri).await.map(TokioIo::new) })
+    }
+}
+
+async fn dial(policy: AddressPolicy, uri: &Uri) -> Result<TcpStream, DialError> {
+    let https = uri.scheme_str() == Some("https");
+    if policy == AddressPolicy::PublicOnly && !https {
+        return Err(DialError::PlainHttp);
+    }
+    let host = uri.host().unwrap_or_default();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+    // Literals come through here as well, also the odd ones (`127.1`, `0x7f000001`) that only libc understands. What is
+    // checked is what is connected to, so a name that changes its answer gains nothing.
+    let resolved: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(DialError::Resolve)?
+        .collect();
+    let allowed: Vec<SocketAddr> = resolved
+        .iter()
+        .copied()
+        .filter(|address| policy.allows(address.ip()))
+        .collect();
+    if allowed.is_empty()
+        && let Some(first) = resolved.first()
+    {
+        let address = first.ip();
+        let class = AddressClass::of(address);
+        return Err(DialError::Refused { address, class });
+    }
+    let stream = connect_first(allowed).await.map_err(DialError::Tcp)?;
+    stream.set_nodelay(true).map_err(DialError::Tcp)?;
+    Ok(stream)
+}
+
+/// The first address that accepts, each started a little after the one before or as soon as that failed.
+async fn connect_first(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = interleave_families(addresses).into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = io::Error::other("the name has no address");
+    loop {
+        if let Some(address) = waiting.next() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that opens sockets"
+            )]
+            attempts.push(TcpStream::connect(address));
+        } else if attempts.is_empty() {
+            return Err(failure);
+        }
+        tokio::select! {
+            Some(attempt) = attempts.next() => match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS_AFTER), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut other = other.into_iter();
+    let mut mixed = Vec::new();
+    for address in preferred {
+        mixed.push(address);
+        mixed.extend(other.next());
+    }
+    mixed.extend(other);
+    mixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (a, b, c) = (parse("[::1]:1"), parse("[::2]:1"), parse("127.0.0.1:1"));
+        assert_eq!(interleave_families(vec![a, b, c]), [a, c, b]);
+        assert_eq!(interleave_families(vec![c, a, b]), [c, a, b]);
+    }
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        assert!(matches!(
+            Trust::platform(Some(b"not pem")),
+            Err(TrustError::Pem(_))
+        ));
+    }
+}

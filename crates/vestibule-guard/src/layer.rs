@@ -1,0 +1,262 @@
+//! The guard: authenticate, or answer with a challenge (RFC 6750, RFC 9728 §5; design law 3).
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use tower::{Layer, Service};
+use vestibule_oauth::challenge::{BearerError, Challenge};
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::url::ResourceUri;
+
+use crate::bearer::{self, NoToken};
+use crate::caller::{Caller, TokenRefusal, VerifyToken};
+use crate::refusal::Refusal;
+
+/// One protected MCP endpoint, as the challenges describe it.
+#[derive(Clone, Debug)]
+pub struct ProtectedResource {
+    /// What users type; the audience of its tokens.
+    pub uri: ResourceUri,
+    /// Absolute URL of the RFC 9728 document, on the origin of `uri`.
+    pub metadata_url: String,
+    /// Scopes that a client should ask for; named in every challenge.
+    pub scopes_for_challenge: ScopeSet,
+}
+
+impl ProtectedResource {
+    /// 403 for a good token that lacks scopes. The challenge names those the caller has and those it needs, because
+    /// clients ask for exactly what it names and would lose the others (facts/mcp-authorization.md §3.3).
+    pub fn forbidden<X>(&self, caller: &Caller<X>, needed: &ScopeSet) -> Refusal {
+        Refusal {
+            status: StatusCode::FORBIDDEN,
+            challenge: self.challenge(
+                Some(BearerError::InsufficientScope),
+                Some("more scopes are needed for this request"),
+                caller.scope().union(needed),
+            ),
+            error: BearerError::InsufficientScope.as_str(),
+            description: "more scopes are needed for this request",
+            reason: "insufficient_scope",
+        }
+    }
+
+    /// 401 for a token that was good here and that the server behind us refused.
+    pub fn refused_upstream(&self) -> Refusal {
+        self.unauthorized(
+            Some(BearerError::InvalidToken),
+            "the server behind this one did not accept the sign-in",
+            "upstream_unauthorized",
+        )
+    }
+
+    fn unauthorized(
+        &self,
+        error: Option<BearerError>,
+        description: &'static str,
+        reason: &'static str,
+    ) -> Refusal {
+        Refusal {
+            status: StatusCode::UNAUTHORIZED,
+            challenge: self.challenge(
+                error,
+                error.map(|_| description),
+                self.scopes_for_challenge.clone(),
+            ),
+            // The body may name an error where the challenge must not.
+            error: error.map_or("unauthorized", BearerError::as_str),
+            description,
+            reason,
+        }
+    }
+
+    fn challenge(
+        &self,
+        error: Option<BearerError>,
+        description: Option<&str>,
+        scope: ScopeSet,
+    ) -> Option<HeaderValue> {
+        let challenge = Challenge {
+            error,
+            description: description.map(str::to_owned),
+            resource_metadata: Some(self.metadata_url.clone()),
+            scope,
+        };
+        HeaderValue::try_from(challenge.header_value()).ok()
+    }
+}
+
+/// Authenticates requests for one resource. Cheap to clone.
+pub struct Guard<V>(Arc<Inner<V>>);
+
+struct Inner<V> {
+    resource: ProtectedResource,
+    verifier: V,
+    /// Rendered once: most refusals are this one.
+    no_credentials: Refusal,
+}
+
+impl<V> Clone for Guard<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> std::fmt::Debug for Guard<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Guard").field(&self.0.resource).finish()
+    }
+}
+
+impl<V: VerifyToken> Guard<V> {
+    /// A guard of `resource` that asks `verifier`.
+    pub fn new(resource: ProtectedResource, verifier: V) -> Self {
+        let no_credentials =
+            resource.unauthorized(None, "sign in to use this MCP server", "no_credentials");
+        Self(Arc::new(Inner {
+            resource,
+            verifier,
+            no_credentials,
+        }))
+    }
+
+    /// What is guarded.
+    pub fn resource(&self) -> &ProtectedResource {
+        &self.0.resource
+    }
+
+    /// Who sends this request, or what to answer. `query` is the request's raw query, where a token must not stand.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Caller<V::Extra>, Refusal> {
+        let resource = &self.0.resource;
+        let token = match bearer::token(headers, query) {
+            Ok(token) => token,
+            Err(NoToken::Absent) => return Err(self.0.no_credentials.clone()),
+            Err(NoToken::Misplaced(reason)) => {
+                let description =
+                    "send exactly one bearer token, in the Authorization header and nowhere else";
+                let error = Some(BearerError::InvalidRequest);
+                return Err(resource.unauthorized(error, description, reason));
+            }
+        };
+        match self.0.verifier.verify(token, &resource.uri).await {
+            Ok(verified) => Ok(Caller::new(verified)),
+            Err(refusal) => Err(refuse(resource, refusal)),
+        }
+    }
+}
+
+fn refuse(resource: &ProtectedResource, refusal: TokenRefusal) -> Refusal {
+    let invalid = |description| {
+        resource.unauthorized(
+            Some(BearerError::InvalidToken),
+            description,
+            refusal.reason(),
+        )
+    };
+    match refusal {
+        TokenRefusal::Expired => invalid("the token is expired"),
+        TokenRefusal::Revoked => invalid("the token was revoked"),
+        TokenRefusal::WrongAudience => invalid("the token is meant for another resource"),
+        TokenRefusal::Malformed | TokenRefusal::WrongIssuer | TokenRefusal::Signature => {
+            invalid("the token is not one of ours")
+        }
+        TokenRefusal::Unavailable => Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            challenge: None,
+            error: "temporarily_unavailable",
+            description: "the token cannot be checked at the moment",
+            reason: refusal.reason(),
+        },
+    }
+}
+
+/// Puts a [`Guard`] in front of any HTTP service; see the crate's example.
+pub struct GuardLayer<V>(Guard<V>);
+
+impl<V: VerifyToken> GuardLayer<V> {
+    /// A layer that lets authenticated requests through, with a [`Caller`] in their extensions.
+    pub fn new(guard: Guard<V>) -> Self {
+        Self(guard)
+    }
+}
+
+impl<V> Clone for GuardLayer<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V, S> Layer<S> for GuardLayer<V> {
+    type Service = Guarded<V, S>;
+
+    fn layer(&self, inner: S) -> Guarded<V, S> {
+        Guarded {
+            guard: self.0.clone(),
+            inner,
+        }
+    }
+}
+
+/// A service behind a [`Guard`].
+pub struct Guarded<V, S> {
+    guard: Guard<V>,
+    inner: S,
+}
+
+impl<V, S: Clone> Clone for Guarded<V, S> {
+    fn clone(&self) -> Self {
+        Self {
+            guard: self.guard.clone(),
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<V, S, B, R> Service<Request<B>> for Guarded<V, S>
+where
+    V: VerifyToken,
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<Either<Full<Bytes>, R>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let guard = self.guard.clone();
+        // The service that was polled ready is the one to call; its clone waits for the next request.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            match guard.authenticate(&parts.headers, parts.uri.query()).await {
+                Ok(caller) => {
+                    parts.extensions.insert(caller);
+                    let response = inner.call(Request::from_parts(parts, body)).await?;
+                    Ok(response.map(Either::Right))
+                }
+                Err(refusal) => {
+                    tracing::debug!(reason = refusal.reason(), "request refused");
+                    Ok(refusal.into_response().map(Either::Left))
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

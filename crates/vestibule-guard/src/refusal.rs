@@ -1,0 +1,62 @@
+//! What an unauthenticated or insufficient request gets: status, challenge and a JSON body (RFC 6750 §3, facts/mcp-authorization.md §3.3).
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+/// Seconds after which a client may ask again when tokens cannot be checked.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+/// API gateways rename `WWW-Authenticate`; the same value under this name survives and can be mapped back
+/// (facts/deployment-and-operations.md, "HTTP API").
+const X_MCP_CHALLENGE: &str = "x-mcp-challenge";
+
+/// A refusal that is ready to be sent. Never a 400, 404 or 405: to a dual-era client those mean "legacy server"
+/// (facts/mcp-authorization.md §2.1).
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) challenge: Option<HeaderValue>,
+    pub(crate) error: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+impl Refusal {
+    /// 401, 403 or 503.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A stable word for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The `WWW-Authenticate` value, unless it is a 503.
+    pub fn challenge(&self) -> Option<&HeaderValue> {
+        self.challenge.as_ref()
+    }
+
+    /// The response, the same for every method.
+    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+        let body = json!({ "error": self.error, "error_description": self.description });
+        let mut response = Response::new(B::from(Bytes::from(body.to_string())));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self.challenge {
+            Some(challenge) => {
+                headers.insert(X_MCP_CHALLENGE, challenge.clone());
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            None => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+        }
+        response
+    }
+}

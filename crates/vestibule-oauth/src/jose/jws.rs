@@ -1,0 +1,382 @@
+//! Compact JWS (RFC 7515 §3.1): strict reading of the header, verification against one key set, signing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use super::{JwkSet, SigningAlg};
+use crate::secret::Secret;
+
+/// Why a token is not a valid signature. None of it is worth telling the sender; all of it is worth logging.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum JwsError {
+    /// Not three base64url parts, or larger than [`Jws::MAX_LENGTH`].
+    #[error("not a compact JWS")]
+    Malformed,
+    /// The header is not JSON or names no known algorithm (`none` is not known).
+    #[error("the JWS header cannot be read or names an algorithm we do not accept")]
+    Header,
+    /// RFC 7515 §4.1.11: an extension we do not know must be refused.
+    #[error("the JWS header has critical extensions")]
+    Critical,
+    /// RFC 8725 §3.11: another kind of token.
+    #[error("the JWS is of type '{0}', which is not expected here")]
+    Type(String),
+    /// The key set has no such key. A reason to fetch the set again.
+    #[error("no key with the id {0:?}")]
+    UnknownKey(Option<String>),
+    /// The key exists and is for another algorithm.
+    #[error("the key is not for the algorithm of the header")]
+    KeyMismatch,
+    /// The signature is wrong.
+    #[error("the signature is wrong")]
+    Signature,
+    /// The payload is not a JSON object.
+    #[error("the payload is not a JSON object")]
+    Payload,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Value>,
+}
+
+/// A token that was split and whose header was read; nothing is verified yet.
+#[derive(Debug)]
+pub struct Jws<'a> {
+    signed: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+}
+
+impl<'a> Jws<'a> {
+    /// Longest token looked at, in bytes.
+    pub const MAX_LENGTH: usize = 16 * 1024;
+
+    /// Splits a compact JWS and reads its header.
+    pub fn parse(token: &'a str) -> Result<Self, JwsError> {
+        if token.len() > Self::MAX_LENGTH {
+            return Err(JwsError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(JwsError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(JwsError::Malformed)?;
+        if payload.contains('.') || signature.is_empty() {
+            return Err(JwsError::Malformed);
+        }
+        let header = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_| JwsError::Malformed)?;
+        let header: Header = serde_json::from_slice(&header).map_err(|_| JwsError::Header)?;
+        if header.crit.is_some() {
+            return Err(JwsError::Critical);
+        }
+        if matches!(
+            header.alg,
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+        ) {
+            return Err(JwsError::Header);
+        }
+        Ok(Self {
+            signed,
+            payload,
+            signature,
+            algorithm: header.alg,
+            kid: header.kid,
+            typ: header.typ,
+        })
+    }
+
+    /// The key id of the header.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Refuses every type but those named. `None` among them allows a header without `typ` (Cognito has none). The
+    /// `application/` prefix is optional (RFC 7515 §4.1.9) and case does not matter.
+    pub fn expect_type(self, allowed: &[Option<&str>]) -> Result<Self, JwsError> {
+        let own = self
+            .typ
+            .as_deref()
+            .map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+        let fits = allowed.iter().any(|allowed| match (allowed, own) {
+            (None, None) => true,
+            (Some(allowed), Some(own)) => allowed.eq_ignore_ascii_case(own),
+            _ => false,
+        });
+        if fits {
+            Ok(self)
+        } else {
+            Err(JwsError::Type(own.unwrap_or_default().to_owned()))
+        }
+    }
+
+    /// Verifies the signature with the key that the header names and gives the payload.
+    pub fn verify(&self, keys: &JwkSet) -> Result<Map<String, Value>, JwsError> {
+        let key = keys
+            .find(self.kid())
+            .ok_or_else(|| JwsError::UnknownKey(self.kid.clone()))?;
+        if !key.allows(self.algorithm) {
+            return Err(JwsError::KeyMismatch);
+        }
+        let valid = jsonwebtoken::crypto::verify(
+            self.signature,
+            self.signed.as_bytes(),
+            key.decoding_key(),
+            self.algorithm,
+        );
+        if valid != Ok(true) {
+            return Err(JwsError::Signature);
+        }
+        let payload = URL_SAFE_NO_PAD
+            .decode(self.payload)
+            .map_err(|_| JwsError::Payload)?;
+        serde_json::from_slice(&payload).map_err(|_| JwsError::Payload)
+    }
+}
+
+/// Why a private key cannot sign.
+#[derive(Debug, Error)]
+pub enum SigningKeyError {
+    /// Not a PKCS#8 PEM of the stated kind.
+    #[error("the {0} key is not a PKCS#8 PEM of that kind")]
+    Malformed(SigningAlg),
+    /// It parsed, but signing and verifying a probe failed.
+    #[error("the {0} key does not sign")]
+    Unusable(SigningAlg),
+}
+
+/// A private key with its RFC 7638 thumbprint as `kid`.
+pub struct SigningKey {
+    alg: SigningAlg,
+    kid: String,
+    key: EncodingKey,
+    public: Value,
+}
+
+impl SigningKey {
+    /// Reads a PKCS#8 PEM and proves that it signs.
+    pub fn from_pem(alg: SigningAlg, pem: &Secret) -> Result<Self, SigningKeyError> {
+        let bytes = pem.expose().as_bytes();
+        let key = match alg {
+            SigningAlg::Es256 => EncodingKey::from_ec_pem(bytes),
+            SigningAlg::Rs256 => EncodingKey::from_rsa_pem(bytes),
+            SigningAlg::EdDsa => EncodingKey::from_ed_pem(bytes),
+        };
+        let key = key.map_err(|_| SigningKeyError::Malformed(alg))?;
+        let mut jwk = Jwk::from_encoding_key(&key, alg.algorithm())
+            .map_err(|_| SigningKeyError::Malformed(alg))?;
+        let kid = jwk
+            .thumbprint(ThumbprintHash::SHA256)
+            .map_err(|_| SigningKeyError::Malformed(alg))?;
+        jwk.common.key_id = Some(kid.clone());
+        let mut public = serde_json::to_value(&jwk).map_err(|_| SigningKeyError::Malformed(alg))?;
+        if let Some(members) = public.as_object_mut() {
+            members.insert("use".into(), json!("sig"));
+            members.insert("alg".into(), json!(alg.as_str()));
+            members.retain(|_, value| !value.is_null());
+        }
+        let signing = Self {
+            alg,
+            kid,
+            key,
+            public,
+        };
+        // Some encodings fail only when used (facts/rust.md A.3), so use the key once.
+        let probe = signing
+            .sign("probe", &Map::new())
+            .map_err(|_| SigningKeyError::Unusable(alg))?;
+        let set = JwkSet::from_values(std::slice::from_ref(&signing.public));
+        Jws::parse(&probe)
+            .and_then(|jws| jws.verify(&set))
+            .map_err(|_| SigningKeyError::Unusable(alg))?;
+        Ok(signing)
+    }
+
+    /// The algorithm.
+    pub fn alg(&self) -> SigningAlg {
+        self.alg
+    }
+
+    /// The key id.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The public half as a JWK with `kid`, `use` and `alg`.
+    pub fn public_jwk(&self) -> &Value {
+        &self.public
+    }
+
+    /// Signs claims under a header with this `typ` (`at+jwt` for access tokens, RFC 9068 §2.1).
+    pub fn sign(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, SigningKeyError> {
+        let header = json!({ "typ": typ, "alg": self.alg.as_str(), "kid": self.kid });
+        let encode = |value: &[u8]| URL_SAFE_NO_PAD.encode(value);
+        let claims = serde_json::to_vec(claims).map_err(|_| SigningKeyError::Unusable(self.alg))?;
+        let signed = format!(
+            "{}.{}",
+            encode(header.to_string().as_bytes()),
+            encode(&claims)
+        );
+        let signature =
+            jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, self.alg.algorithm())
+                .map_err(|_| SigningKeyError::Unusable(self.alg))?;
+        Ok(format!("{signed}.{signature}"))
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("alg", &self.alg)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::AsDer;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    fn pem(der: &[u8]) -> Secret {
+        Secret::new(format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(der)
+        ))
+    }
+
+    fn key(alg: SigningAlg) -> SigningKey {
+        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+        let pem = match alg {
+            SigningAlg::Es256 => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+                pem(pair.to_pkcs8v1().unwrap().as_ref())
+            }
+            SigningAlg::EdDsa => pem(Ed25519KeyPair::generate()
+                .unwrap()
+                .to_pkcs8v1()
+                .unwrap()
+                .as_ref()),
+            SigningAlg::Rs256 => {
+                let pair =
+                    aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+                pem(AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair)
+                    .unwrap()
+                    .as_ref())
+            }
+        };
+        SigningKey::from_pem(alg, &pem).unwrap()
+    }
+
+    fn claims() -> Map<String, Value> {
+        json!({ "sub": "ada" }).as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn what_is_signed_verifies_with_every_algorithm() {
+        for alg in SigningAlg::ALL {
+            let key = key(alg);
+            let set = JwkSet::from_values(&[key.public_jwk().clone()]);
+            let token = key.sign("at+jwt", &claims()).unwrap();
+            let jws = Jws::parse(&token)
+                .unwrap()
+                .expect_type(&[Some("at+jwt")])
+                .unwrap();
+            assert_eq!(jws.verify(&set).unwrap(), claims(), "{alg}");
+            assert!(
+                key.public_jwk().get("d").is_none(),
+                "{alg}: the public half must not hold the private one"
+            );
+        }
+    }
+
+    #[test]
+    fn t23_unsigned_swapped_and_foreign_tokens_are_refused() {
+        let key = key(SigningAlg::Es256);
+        let set = JwkSet::from_values(&[key.public_jwk().clone()]);
+        let token = key.sign("at+jwt", &claims()).unwrap();
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let payload = token.split('.').nth(1).unwrap();
+        let signature = token.split('.').nth(2).unwrap();
+        let with_header = |header: Value| format!("{}.{payload}.{signature}", encode(header));
+        let refuse = |token: &str| {
+            Jws::parse(token)
+                .and_then(|jws| jws.verify(&set))
+                .unwrap_err()
+        };
+
+        assert_eq!(
+            refuse(&with_header(json!({"alg":"none","kid":key.kid()}))),
+            JwsError::Header
+        );
+        assert_eq!(
+            refuse(&with_header(json!({"alg":"HS256","kid":key.kid()}))),
+            JwsError::Header
+        );
+        assert_eq!(
+            refuse(&with_header(json!({"alg":"RS256","kid":key.kid()}))),
+            JwsError::KeyMismatch
+        );
+        assert_eq!(
+            refuse(&with_header(json!({"alg":"ES256","kid":"other"}))),
+            JwsError::UnknownKey(Some("other".into()))
+        );
+        assert_eq!(
+            refuse(&with_header(
+                json!({"alg":"ES256","kid":key.kid(),"crit":["x"]})
+            )),
+            JwsError::Critical
+        );
+        assert_eq!(
+            refuse(&with_header(json!({"alg":"ES256","kid":key.kid()}))),
+            JwsError::Signature
+        );
+        assert_eq!(refuse("a.b"), JwsError::Malformed);
+        assert_eq!(refuse("a.b.c.d"), JwsError::Malformed);
+        assert_eq!(
+            refuse(&format!(
+                "{}.{}.",
+                token.split('.').next().unwrap(),
+                payload
+            )),
+            JwsError::Malformed
+        );
+        assert_eq!(
+            refuse(&"a".repeat(Jws::MAX_LENGTH + 1)),
+            JwsError::Malformed
+        );
+        let typed = Jws::parse(&token)
+            .unwrap()
+            .expect_type(&[None, Some("JWT")])
+            .unwrap_err();
+        assert_eq!(typed, JwsError::Type("at+jwt".into()));
+    }
+
+    #[test]
+    fn every_bit_of_a_token_counts() {
+        let key = key(SigningAlg::EdDsa);
+        let set = JwkSet::from_values(&[key.public_jwk().clone()]);
+        let token = key.sign("at+jwt", &claims()).unwrap();
+        for index in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            let Ok(text) = String::from_utf8(bytes) else {
+                continue;
+            };
+            let outcome = Jws::parse(&text).and_then(|jws| jws.verify(&set));
+            assert!(outcome.is_err(), "a change at {index} went unnoticed");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `GET /authorize` (RFC 6749 §4.1.1): client → redirect URI → PKCE → resource → scopes → consent page. No side effects.
+//!
+//! Until client and redirect URI are known, an error is a page; after that it is told to the client, with `iss` and
+//! `state` (RFC 6749 §4.1.2.1). FastMCP fetches this URL once before the browser does, so it must be repeatable.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+use vestibule_oauth::authorize::{AuthorizationRequest, MAX_STATE};
+use vestibule_oauth::client::{Client, MatchedRedirect, RedirectMismatch};
+use vestibule_oauth::error::ErrorCode;
+use vestibule_oauth::params::{ParamError, Params};
+use vestibule_oauth::pkce::{CodeChallenge, PkceError};
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::url::RedirectClass;
+
+use super::cookies::Cookies;
+use super::tell::{RedirectError, display_error};
+use crate::House;
+use crate::clients::UnknownClient;
+use crate::grants::{ClientDigest, ConsentTicket};
+use crate::pages::{self, ConsentPage};
+use crate::settings::ResourceSettings;
+
+/// Longest query looked at.
+const MAX_QUERY: usize = 16 * 1024;
+
+/// No redirect is possible: the answer is a page.
+#[derive(Debug, Error)]
+enum DisplayError {
+    #[error("the query is longer than {MAX_QUERY} bytes")]
+    TooLong,
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    #[error(transparent)]
+    Client(#[from] UnknownClient),
+    #[error(transparent)]
+    Redirect(#[from] RedirectMismatch),
+}
+
+/// The client can be told.
+#[derive(Debug, Error)]
+enum RequestError {
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    #[error(transparent)]
+    Pkce(#[from] PkceError),
+    #[error("response_type must be 'code'")]
+    ResponseType,
+    #[error("response_mode must be 'query'")]
+    ResponseMode,
+    #[error("state is longer than {MAX_STATE} bytes")]
+    State,
+    #[error("the resource is not one of this server's: use the exact URL of the MCP endpoint")]
+    Resource,
+    #[error("request and request_uri are not supported")]
+    RequestObject,
+}
+
+impl RequestError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::ResponseType => ErrorCode::UnsupportedResponseType,
+            Self::Resource => ErrorCode::InvalidTarget,
+            _ => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+/// A request of which everything was checked.
+struct ValidAuthorization<'a> {
+    challenge: CodeChallenge,
+    resource: &'a ResourceSettings,
+    scope: ScopeSet,
+    state: Option<String>,
+}
+
+/// Shows the consent page, or says why not.
+pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let (params, client, redirect) = match identify(&house, query) {
+        Ok(identified) => identified,
+        Err(error) => return error.respond(&house),
+    };
+    match validate(&house, &params) {
+        Ok(valid) => consent_page(&house, request.headers(), &client, &redirect, valid),
+        Err(error) => {
+            // `state` goes back even when it is what was wrong; a doubled one cannot.
+            let state = params.get("state").ok().flatten();
+            let refusal = RedirectError { code: error.code(), description: error.to_string(), slug: "authorization_request" };
+            refusal.respond(&house, &redirect, state, redirect.may_redirect_unasked())
+        }
+    }
+}
+
+/// Who asks, and where may the answer go?
+fn identify(house: &House, query: &str) -> Result<(Params, Client, MatchedRedirect), DisplayError> {
+    if query.len() > MAX_QUERY {
+        return Err(DisplayError::TooLong);
+    }
+    let params = Params::parse(query.as_bytes())?;
+    let client = house.clients().resolve(house.sealer(), params.require("client_id")?, house.now())?;
+    let redirect = client.match_redirect(params.get("redirect_uri")?, &house.settings().clients.private_use_schemes)?;
+    Ok((params, client, redirect))
+}
+
+/// Is the rest of the request in order?
+fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<'a>, RequestError> {
+    let request = AuthorizationRequest::parse(params)?;
+    if params.has("request") || params.has("request_uri") {
+        return Err(RequestError::RequestObject);
+    }
+    if request.response_type.as_deref() != Some("code") {
+        return Err(RequestError::ResponseType);
+    }
+    if request.response_mode.as_deref().is_some_and(|mode| mode != "query") {
+        return Err(RequestError::ResponseMode);
+    }
+    let challenge = CodeChallenge::parse(request.code_challenge.as_deref(), request.code_challenge_method.as_deref())?;
+    let state = params.get("state")?.map(str::to_owned);
+    if state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
+        return Err(RequestError::State);
+    }
+    let resource = house.resource_meant(&request.resources).ok_or(RequestError::Resource)?;
+    let scope = granted_scope(resource, request.scope.as_deref());
+    Ok(ValidAuthorization { challenge, resource, scope, state })
+}
+
+/// Law 9: what the resource offers of what was asked; its defaults when nothing asked for is known here.
+fn granted_scope(resource: &ResourceSettings, requested: Option<&str>) -> ScopeSet {
+    let asked = requested.map(ScopeSet::parse).unwrap_or_default().intersection(&resource.scopes);
+    if asked.is_empty() { resource.default_scopes.clone() } else { asked }
+}
+
+fn consent_page(
+    house: &House,
+    headers: &HeaderMap,
+    client: &Client,
+    redirect: &MatchedRedirect,
+    valid: ValidAuthorization<'_>,
+) -> Response {
+    let cookies = Cookies::new(&house.settings().public_url);
+    let known_browser = cookies.browser(headers);
+    let browser = known_browser.clone().unwrap_or_else(|| house.random().token(16));
+    let scopes = valid.scope.to_vec();
+    let ticket = ConsentTicket::new(
+        ClientDigest::of(&client.id),
+        redirect,
+        valid.state,
+        valid.challenge,
+        &valid.resource.path,
+        valid.scope,
+        &browser,
+    );
+    let ticket = house.sealer().seal(&ticket, Some(house.now().plus(ConsentTicket::LIFETIME)), house.random());
+    let page = ConsentPage {
+        style: pages::style(),
+        client_name: client.name.as_deref().unwrap_or("An application without a name"),
+        verified: client.is_trusted(),
+        resource: valid.resource.name.as_deref().unwrap_or(valid.resource.uri.as_str()),
+        redirect_host: redirect.uri().display_host(),
+        redirect_uri: redirect.uri().as_str(),
+        loopback: redirect.uri().class() == RedirectClass::Loopback,
+        private_use: redirect.uri().class() == RedirectClass::PrivateUse,
+        scopes: scopes.iter().map(String::as_str).collect(),
+        ticket: &ticket,
+    };
+    let mut response = pages::respond(StatusCode::OK, &page);
+    if known_browser.is_none() {
+        cookies.set_browser(response.headers_mut(), &browser);
+    }
+    response
+}
+
+impl DisplayError {
+    fn respond(&self, house: &House) -> Response {
+        let (title, explanation, next_step, slug) = match self {
+            Self::TooLong | Self::Param(_) => (
+                "This sign-in link is not complete",
+                format!("The application sent a request that cannot be read: {self}."),
+                "Start the sign-in again from the application. If it happens again, tell its makers.",
+                "authorization_unreadable",
+            ),
+            Self::Client(UnknownClient::MetadataDocument) => (
+                "This application cannot sign in here yet",
+                "It identifies itself by a client metadata document, which this server does not read.".to_owned(),
+                "Let the application register itself, or ask the operator for a client ID.",
+                "client_metadata_document",
+            ),
+            Self::Client(_) => (
+                "This server does not know the application",
+                "The client_id was not issued by this server, or by an earlier installation of it.".to_owned(),
+                "Remove the server from the application and add it again, so that it registers anew.",
+                "client_unknown",
+            ),
+            Self::Redirect(error) => (
+                "The sign-in was stopped for your safety",
+                format!("The answer would go to an address that the application has not registered: {error}."),
+                "Remove the server from the application and add it again. If you did not start this sign-in, close the window.",
+                "redirect_mismatch",
+            ),
+        };
+        display_error(house, StatusCode::BAD_REQUEST, title, &explanation, next_step, slug, self)
+    }
+}

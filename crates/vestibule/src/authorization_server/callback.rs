@@ -1,0 +1,133 @@
+//! `GET /callback`: the provider sends the browser back. State ↔ cookie → code (or the provider's error) + state + iss.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+use vestibule_oauth::authorize::AuthorizationResponse;
+use vestibule_oauth::error::safe_description;
+use vestibule_oauth::params::{ParamError, Params};
+use vestibule_oauth::secret::AuthorizationCode;
+
+use super::cookies::Cookies;
+use super::tell::{RedirectError, display_error, redirect_to};
+use crate::House;
+use crate::grants::{Code, Flow, NotThisFlow, Returned};
+use crate::provider::{ProviderError, callback_error};
+use crate::seal::SealError;
+
+/// Nobody can be told but the person in front of the browser.
+#[derive(Debug, Error)]
+enum CallbackError {
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    #[error("no cookie of this sign-in in this browser")]
+    NoFlow,
+    #[error("the flow cookie does not open: {0}")]
+    Flow(#[from] SealError),
+    #[error(transparent)]
+    NotThisFlow(#[from] NotThisFlow),
+    #[error("the redirect says it is from the issuer {0:?}, which is not the provider")]
+    Issuer(Option<String>),
+}
+
+/// Finishes the browser's part of a sign-in.
+pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let (params, state, flow) = match find_flow(&house, request.headers(), query) {
+        Ok(found) => found,
+        Err(error) => return error.respond(&house),
+    };
+    let mut response = match answer(&house, &params, flow).await {
+        Ok(response) => response,
+        Err(error) => error.respond(&house),
+    };
+    // One sign-in, one use: whatever came of it, the cookie goes.
+    let cookies = Cookies::new(&house.settings().public_url);
+    cookies.clear_flow(request.headers(), response.headers_mut(), &state);
+    response
+}
+
+/// Which sign-in is it, and did it begin in this browser? Errors of the provider pass this gate as well: without it
+/// anybody could end a stranger's sign-in, or have an error sent to an address of their choice.
+fn find_flow(house: &House, headers: &HeaderMap, query: &str) -> Result<(Params, String, Returned), CallbackError> {
+    let params = Params::parse(query.as_bytes())?;
+    params.refuse_repeated()?;
+    let state = params.require("state")?.to_owned();
+    let cookie = Cookies::new(&house.settings().public_url).flow(headers, &state).ok_or(CallbackError::NoFlow)?;
+    let flow: Flow = house.sealer().open(&cookie, house.now())?;
+    let returned = flow.returned(&state)?;
+    Ok((params, state, returned))
+}
+
+async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Response, CallbackError> {
+    let iss = params.get("iss")?;
+    match house.provider().accepts_issuer(iss).await {
+        Ok(true) => {}
+        Ok(false) => return Err(CallbackError::Issuer(iss.map(str::to_owned))),
+        Err(error) => return Ok(tell_provider_error(house, &flow, &error)),
+    }
+    if let Some(error) = params.get("error")? {
+        return Ok(tell_refused(house, &flow, error, params.get("error_description")?.unwrap_or_default()));
+    }
+    let code = AuthorizationCode::new(params.require("code")?);
+    let redirect = flow.redirect();
+    let client_state = flow.client_state().map(str::to_owned);
+    let code = house.sealer().seal(&flow.with_code(code), Some(house.now().plus(Code::LIFETIME)), house.random());
+    let issuer = house.settings().public_url.as_str();
+    let location = AuthorizationResponse::Code(&code).location(&redirect, client_state.as_deref(), issuer);
+    Ok(redirect_to(StatusCode::FOUND, &location))
+}
+
+/// The provider said no.
+fn tell_refused(house: &House, flow: &Returned, error: &str, description: &str) -> Response {
+    let mapped = callback_error::map(house.provider().profile(), error, description);
+    // What the provider wrote may hold anything: it goes to the log only, cleaned and cut.
+    let said: String = safe_description(&format!("{error}: {description}")).chars().take(300).collect();
+    tracing::warn!(reason = mapped.slug, provider_said = %said, "the provider refused the sign-in");
+    let refusal = RedirectError { code: mapped.code, description: mapped.description.to_owned(), slug: mapped.slug };
+    refusal.respond(house, &flow.redirect(), flow.client_state(), true)
+}
+
+fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) -> Response {
+    let (code, description) = error.outside();
+    tracing::warn!(reason = error.slug(), cause = %error, "the provider's redirect could not be checked");
+    let refusal = RedirectError { code, description: description.to_owned(), slug: error.slug() };
+    refusal.respond(house, &flow.redirect(), flow.client_state(), true)
+}
+
+impl CallbackError {
+    fn respond(&self, house: &House) -> Response {
+        let again = "Start the sign-in again from the application, and finish it in the same browser.";
+        let (status, title, explanation, slug) = match self {
+            Self::Param(_) => (
+                StatusCode::BAD_REQUEST,
+                "The sign-in answer cannot be read",
+                "The identity provider sent this browser back without the values that belong to a sign-in.",
+                "callback_unreadable",
+            ),
+            Self::Flow(SealError::Expired) => (
+                StatusCode::BAD_REQUEST,
+                "The sign-in took too long",
+                "For your safety a sign-in must be finished within ten minutes.",
+                "callback_expired",
+            ),
+            Self::NoFlow | Self::Flow(_) | Self::NotThisFlow(_) => (
+                StatusCode::FORBIDDEN,
+                "This browser did not begin the sign-in",
+                "The sign-in was approved in another browser, was finished already, or cookies are blocked here.",
+                "callback_other_browser",
+            ),
+            Self::Issuer(_) => (
+                StatusCode::FORBIDDEN,
+                "The sign-in was stopped for your safety",
+                "The answer did not come from the identity provider that was asked.",
+                "callback_issuer",
+            ),
+        };
+        display_error(house, status, title, explanation, again, slug, self)
+    }
+}

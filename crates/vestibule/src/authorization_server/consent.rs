@@ -1,0 +1,156 @@
+//! `POST /consent`: the user's decision. Same browser, same site, or nothing happens; then on to the provider.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::ORIGIN;
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+use vestibule_oauth::error::ErrorCode;
+use vestibule_oauth::params::{ParamError, Params};
+
+use super::cookies::Cookies;
+use super::respond::{self, BodyError};
+use super::tell::{RedirectError, display_error, redirect_to};
+use crate::House;
+use crate::grants::{ConsentTicket, Flow};
+use crate::provider::SignIn;
+use crate::seal::SealError;
+
+/// The ticket holds a client `state` of up to 4 KiB.
+const MAX_BODY: usize = 32 * 1024;
+
+/// Why a decision does not count.
+#[derive(Debug, Error)]
+enum ConsentError {
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    #[error("the decision is neither approve nor deny")]
+    Decision,
+    #[error("the consent ticket does not open: {0}")]
+    Ticket(#[from] SealError),
+    #[error("the form was sent by another site: {0}")]
+    CrossSite(String),
+    #[error("the browser was not shown this page")]
+    OtherBrowser,
+}
+
+enum Decision {
+    Approve,
+    Deny,
+}
+
+/// Takes the decision.
+pub async fn consent(State(house): State<Arc<House>>, request: Request) -> Response {
+    match read(&house, request).await {
+        Ok((ticket, Decision::Approve)) => go_to_provider(&house, ticket).await,
+        Ok((ticket, Decision::Deny)) => tell_denied(&house, &ticket),
+        Err(error) => error.respond(&house),
+    }
+}
+
+async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decision), ConsentError> {
+    let (headers, body) = respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
+    refuse_other_sites(house, &headers)?;
+    let params = Params::parse(&body)?;
+    let decision = match params.require("decision")? {
+        "approve" => Decision::Approve,
+        "deny" => Decision::Deny,
+        _ => return Err(ConsentError::Decision),
+    };
+    let ticket: ConsentTicket = house.sealer().open(params.require("ticket")?, house.now())?;
+    let browser = Cookies::new(&house.settings().public_url).browser(&headers);
+    if !ticket.was_shown_to(browser.as_deref()) {
+        return Err(ConsentError::OtherBrowser);
+    }
+    Ok((ticket, decision))
+}
+
+/// Browsers say where a form comes from. Where they do not, the cookie check below still stands.
+fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentError> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    if let Some(site) = headers.get("sec-fetch-site").filter(|site| *site != "same-origin") {
+        return Err(ConsentError::CrossSite(format!("Sec-Fetch-Site is {}", text(site))));
+    }
+    match headers.get(ORIGIN) {
+        Some(origin) if origin != house.settings().public_url.as_str() => {
+            Err(ConsentError::CrossSite(format!("Origin is {}", text(origin))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
+async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
+    let redirect = ticket.redirect();
+    let client_state = ticket.client_state().map(str::to_owned);
+    let flow = ticket.approve(house.random());
+    let sign_in = SignIn { state: flow.id(), nonce: flow.nonce(), challenge: &flow.provider_challenge() };
+    match house.provider().authorize_url(&sign_in).await {
+        Ok(location) => {
+            let mut response = redirect_to(StatusCode::SEE_OTHER, &location);
+            let sealed = house.sealer().seal(&flow, Some(house.now().plus(Flow::LIFETIME)), house.random());
+            let cookies = Cookies::new(&house.settings().public_url);
+            cookies.set_flow(response.headers_mut(), flow.id(), &sealed, Flow::LIFETIME);
+            response
+        }
+        Err(error) => {
+            let (code, description) = error.outside();
+            tracing::warn!(reason = error.slug(), cause = %error, "the provider cannot be asked");
+            let refusal = RedirectError { code, description: description.to_owned(), slug: error.slug() };
+            // The user approved this address a moment ago: no second click is needed.
+            refusal.respond(house, &redirect, client_state.as_deref(), true)
+        }
+    }
+}
+
+fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
+    let refusal = RedirectError {
+        code: ErrorCode::AccessDenied,
+        description: "the user did not approve".to_owned(),
+        slug: "consent_denied",
+    };
+    refusal.respond(house, &ticket.redirect(), ticket.client_state(), ticket.may_redirect_unasked())
+}
+
+impl ConsentError {
+    fn respond(&self, house: &House) -> Response {
+        let again = "Start the sign-in again from the application, in this browser.";
+        let (status, title, explanation, next_step, slug) = match self {
+            Self::Body(error) => return error.respond(house),
+            Self::Ticket(SealError::Expired) => (
+                StatusCode::BAD_REQUEST,
+                "This page was open for too long",
+                "For your safety a sign-in page works for fifteen minutes.",
+                again,
+                "consent_expired",
+            ),
+            Self::Param(_) | Self::Decision | Self::Ticket(_) => (
+                StatusCode::BAD_REQUEST,
+                "Your answer could not be read",
+                "The form that arrived is not the one this server made.",
+                again,
+                "consent_unreadable",
+            ),
+            Self::CrossSite(_) => (
+                StatusCode::FORBIDDEN,
+                "The sign-in was stopped for your safety",
+                "Your answer was sent by another website and not by this page.",
+                "If you did not just approve an application, close the window: nothing was shared.",
+                "consent_cross_site",
+            ),
+            Self::OtherBrowser => (
+                StatusCode::FORBIDDEN,
+                "The sign-in was stopped for your safety",
+                "This browser did not bring the cookie that was set with the page. Either cookies are blocked here, or the page was opened in another browser.",
+                "Allow cookies for this site and start the sign-in again from the application.",
+                "consent_other_browser",
+            ),
+        };
+        display_error(house, status, title, explanation, next_step, slug, self)
+    }
+}

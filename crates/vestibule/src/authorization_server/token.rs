@@ -1,0 +1,305 @@
+//! `POST /token` (RFC 6749 §3.2): client → code or refresh token → provider → grant → tokens of our own.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use vestibule_oauth::client::Client;
+use vestibule_oauth::error::ErrorCode;
+use vestibule_oauth::params::{ParamError, Params};
+use vestibule_oauth::pkce::CodeVerifier;
+use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
+use vestibule_oauth::secret::{AuthorizationCode, RefreshToken};
+use vestibule_oauth::token::{PresentedClient, TokenRequest, TokenRequestError, TokenResponse};
+
+use super::respond::{self, BodyError, Outside, json, refuse};
+use crate::House;
+use crate::clients::UnknownClient;
+use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
+use crate::issuer::MintError;
+use crate::provider::{Identity, ProviderError, ProviderTokens};
+use crate::seal::SealError;
+use crate::settings::{ClaimMapping, CredentialSettings, ResourceSettings};
+
+/// A refresh token of ours holds the provider's (about 2 KiB).
+const MAX_BODY: usize = 64 * 1024;
+
+/// Why no token was issued.
+#[derive(Debug, Error)]
+enum TokenError {
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Request(#[from] TokenRequestError),
+    #[error("unknown client: {cause}")]
+    Client { cause: UnknownClient, by_basic: bool },
+    #[error("the code is not usable: {0}")]
+    CodeSeal(SealError),
+    #[error(transparent)]
+    Redeem(#[from] RedeemError),
+    #[error("the refresh token is not usable: {0}")]
+    GrantSeal(SealError),
+    #[error(transparent)]
+    GrantMismatch(#[from] GrantMismatch),
+    #[error("the grant was revoked")]
+    Revoked,
+    #[error("the resource of the grant is not configured any more")]
+    ResourceGone,
+    #[error("the resource is not the one this grant is for")]
+    Target,
+    #[error("the scope exceeds what was granted")]
+    Scope,
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+impl From<ParamError> for TokenError {
+    fn from(error: ParamError) -> Self {
+        Self::Request(error.into())
+    }
+}
+
+/// What a grant of either kind comes down to before tokens are written.
+struct Issue<'a> {
+    client: &'a Client,
+    resource: &'a ResourceSettings,
+    /// Of the access token; a refresh may narrow it.
+    scope: ScopeSet,
+    family: String,
+    subject: String,
+    claims: Map<String, Value>,
+    tokens: ProviderTokens,
+    /// What is sealed into the refresh token; `None` when the provider gave none.
+    grant: Option<Grant>,
+}
+
+/// Issues tokens.
+pub async fn token(State(house): State<Arc<House>>, request: Request) -> Response {
+    match handle(&house, request).await {
+        Ok(response) => response,
+        Err(error) => error.respond(&house),
+    }
+}
+
+async fn handle(house: &House, request: Request) -> Result<Response, TokenError> {
+    let (headers, body) = respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
+    let params = Params::parse(&body)?;
+    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    // The client comes first: an unknown one must hear `invalid_client` and register again, whatever grant it brings.
+    let client = authenticate(house, authorization, &params)?;
+    let issue = match TokenRequest::parse(&params)? {
+        TokenRequest::AuthorizationCode { code, redirect_uri, verifier, resources } => {
+            redeem(house, &client, &code, redirect_uri.as_deref(), &verifier, &resources).await?
+        }
+        TokenRequest::RefreshToken { refresh_token, scope, resources } => {
+            refresh(house, &client, &refresh_token, scope, &resources).await?
+        }
+    };
+    write(house, issue)
+}
+
+/// Who asks? Shared with `/revoke`.
+pub(super) fn authenticate_client(
+    house: &House,
+    authorization: Option<&str>,
+    params: &Params,
+) -> Result<Result<Client, (UnknownClient, bool)>, TokenRequestError> {
+    let presented = PresentedClient::parse(authorization, params)?;
+    let client = house.clients().authenticate(house.sealer(), &presented, house.now());
+    Ok(client.map_err(|cause| (cause, presented.by_basic)))
+}
+
+fn authenticate(house: &House, authorization: Option<&str>, params: &Params) -> Result<Client, TokenError> {
+    authenticate_client(house, authorization, params)?.map_err(|(cause, by_basic)| TokenError::Client { cause, by_basic })
+}
+
+/// The code grant: every binding first, the provider last, because its code works once.
+async fn redeem<'a>(
+    house: &'a House,
+    client: &'a Client,
+    code: &AuthorizationCode,
+    redirect_uri: Option<&str>,
+    verifier: &CodeVerifier,
+    resources: &[String],
+) -> Result<Issue<'a>, TokenError> {
+    let code: Code = house.sealer().open(code.expose(), house.now()).map_err(TokenError::CodeSeal)?;
+    let redeemed = code.redeem(&client.id, redirect_uri, verifier)?;
+    let resource = bound_resource(house, &redeemed.resource, resources)?;
+    let mut tokens =
+        house.provider().exchange(&redeemed.provider_code, &redeemed.verifier, &redeemed.nonce).await?;
+    let identity = tokens.identity.take().ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
+    let claims = mapped_claims(&house.settings().tokens.claims, &identity);
+    let family = house.random().token(12);
+    let grant = tokens.refresh.take().map(|provider_refresh_token| {
+        Grant::new(
+            family.clone(),
+            &client.id,
+            redeemed.resource.clone(),
+            redeemed.scope.clone(),
+            identity.subject.clone(),
+            house.now(),
+            claims.clone(),
+            provider_refresh_token,
+        )
+    });
+    Ok(Issue { client, resource, scope: redeemed.scope, family, subject: identity.subject, claims, tokens, grant })
+}
+
+/// The refresh grant. The provider is asked every time: it knows whether the user still exists (2025-03-26 §"Session
+/// Binding Requirements").
+async fn refresh<'a>(
+    house: &'a House,
+    client: &'a Client,
+    refresh_token: &RefreshToken,
+    scope: Option<ScopeSet>,
+    resources: &[String],
+) -> Result<Issue<'a>, TokenError> {
+    let grant: Grant = house.sealer().open(refresh_token.expose(), house.now()).map_err(TokenError::GrantSeal)?;
+    let grant = grant.held_by(&client.id)?;
+    if house.revoked().contains(&grant.family, house.now()) {
+        return Err(TokenError::Revoked);
+    }
+    let resource = bound_resource(house, &grant.resource, resources)?;
+    let scope = narrowed(&grant.scope, scope)?;
+    let mut tokens = house.provider().refresh(&grant.provider_refresh_token()).await?;
+    let claims = match tokens.identity.take() {
+        None => None,
+        Some(identity) if identity.subject == grant.subject => {
+            Some(mapped_claims(&house.settings().tokens.claims, &identity))
+        }
+        Some(_) => return Err(ProviderError::SubjectChanged.into()),
+    };
+    let grant = grant.refreshed(tokens.refresh.take(), claims);
+    Ok(Issue {
+        client,
+        resource,
+        scope,
+        family: grant.family.clone(),
+        subject: grant.subject.clone(),
+        claims: grant.claims.clone(),
+        tokens,
+        grant: Some(grant),
+    })
+}
+
+/// Writes the answer: access token, truthful lifetime, refresh token, granted scope.
+fn write(house: &House, issue: Issue<'_>) -> Result<Response, TokenError> {
+    let now = house.now();
+    let settings = house.settings();
+    let mut expires_at = now.plus(settings.tokens.access_ttl.as_secs());
+    let carries = matches!(issue.resource.credential, CredentialSettings::ProviderToken);
+    if carries {
+        // The upstream will refuse the provider's token when that ends, so ours must not outlive it.
+        expires_at = expires_at.min(issue.tokens.expires_at);
+    }
+    let mut access = Access::new(
+        house.issuer().token_id(&issue.family),
+        issue.subject,
+        issue.client.id.as_str().to_owned(),
+        issue.resource.uri.as_str().to_owned(),
+        issue.scope.clone(),
+        now,
+        expires_at,
+        issue.claims,
+    );
+    if carries {
+        access = access.carrying(issue.tokens.access);
+    }
+    let access_token = house.issuer().mint(&access, issue.resource.token_format)?;
+    let refresh_until = now.plus(settings.tokens.refresh_ttl.as_secs());
+    let refresh_token = issue.grant.map(|grant| house.sealer().seal(&grant, Some(refresh_until), house.random()));
+    tracing::info!(
+        token_id = access.id,
+        client_name = issue.client.name.as_deref().unwrap_or("-"),
+        resource = issue.resource.path,
+        scope = %issue.scope,
+        "tokens issued"
+    );
+    let body = TokenResponse {
+        access_token: &access_token,
+        token_type: "Bearer",
+        expires_in: expires_at.since(now),
+        refresh_token: refresh_token.as_deref(),
+        scope: issue.scope.to_string(),
+    };
+    Ok(json(StatusCode::OK, &body))
+}
+
+/// The resource a grant is for; `resource` parameters may only repeat it (RFC 8707 §2.2).
+fn bound_resource<'a>(house: &'a House, path: &str, presented: &[String]) -> Result<&'a ResourceSettings, TokenError> {
+    let resource = house.resource_at(path).ok_or(TokenError::ResourceGone)?;
+    if presented.iter().all(|uri| house.means(resource, uri)) { Ok(resource) } else { Err(TokenError::Target) }
+}
+
+/// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
+/// this server never offered. What it did offer and the user did not grant is refused.
+fn narrowed(granted: &ScopeSet, requested: Option<ScopeSet>) -> Result<ScopeSet, TokenError> {
+    let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)).filter(|scope| !scope.is_empty()) else {
+        return Ok(granted.clone());
+    };
+    let kept = requested.intersection(granted);
+    if kept.is_empty() && !granted.is_empty() { Err(TokenError::Scope) } else { Ok(kept) }
+}
+
+/// The provider's claims under our names. Absent ones are left out.
+fn mapped_claims(map: &[ClaimMapping], identity: &Identity) -> Map<String, Value> {
+    let mapped = map.iter().filter_map(|mapping| {
+        let value = identity.claims.get(&mapping.from).filter(|value| !value.is_null())?;
+        Some((mapping.name.clone(), value.clone()))
+    });
+    mapped.collect()
+}
+
+impl TokenError {
+    fn respond(&self, house: &House) -> Response {
+        use ErrorCode::{InvalidClient, InvalidGrant, InvalidScope, InvalidTarget, ServerError};
+        let again = "sign in again";
+        let outside = match self {
+            Self::Body(error) => return error.respond(house),
+            Self::Request(error) => Outside::new(error.code(), "token_request", error.to_string()),
+            Self::Client { by_basic, .. } => Outside {
+                basic_challenge: *by_basic,
+                ..Outside::new(InvalidClient, "client_unknown", "this server does not know the client; register again")
+            },
+            Self::CodeSeal(SealError::Expired) => {
+                Outside::new(InvalidGrant, "code_expired", format!("the code has expired; {again}"))
+            }
+            Self::CodeSeal(_) => Outside::new(InvalidGrant, "code_unreadable", format!("the code is not valid; {again}")),
+            Self::Redeem(error) => Outside::new(InvalidGrant, "code_binding", format!("{error}; {again}")),
+            Self::GrantSeal(_) | Self::GrantMismatch(_) | Self::Revoked | Self::ResourceGone => {
+                Outside::new(InvalidGrant, "grant_dead", format!("the refresh token is not valid any more; {again}"))
+            }
+            Self::Target => Outside::new(InvalidTarget, "token_target", self.to_string()),
+            Self::Scope => Outside::new(InvalidScope, "token_scope", self.to_string()),
+            Self::Provider(error) => {
+                let (code, description) = error.outside();
+                Outside { retry_after: error.retry_after(), ..Outside::new(code, error.slug(), description) }
+            }
+            Self::Mint(_) => Outside::new(ServerError, "token_mint", "the token could not be written; tell the operator"),
+        };
+        refuse(house, &outside, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_may_narrow_and_never_widen() {
+        let granted = ScopeSet::parse("a b");
+        let narrowed = |text: &str| narrowed(&granted, Some(ScopeSet::parse(text))).map(|scope| scope.to_string());
+        assert_eq!(narrowed("").unwrap(), "a b");
+        assert_eq!(narrowed("offline_access").unwrap(), "a b");
+        assert_eq!(narrowed("b offline_access").unwrap(), "b");
+        assert_eq!(narrowed("a c").unwrap(), "a");
+        assert!(narrowed("c").is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! `vestibule dev`: the whole street on loopback — Cognito stand-in, demo MCP server, and Vestibule before them.
+//!
+//! For development only. It listens on 127.0.0.1 and `::1` and on nothing else, because its accounts are public.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use vestibule_oauth::jose::SigningAlg;
+use vestibule_oauth::random::{Random, SystemRandom};
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::secret::ClientSecret;
+use vestibule_oauth::time::{Clock, SystemClock};
+use vestibule_oauth::url::{Endpoint, Issuer, Origin, UrlError, is_loopback_host};
+use vestibule_standin::cognito::{Cognito, CognitoOptions, User};
+use vestibule_standin::demo::{Demo, DemoOptions};
+
+use super::print;
+use crate::keys::{KeyError, KeyRing};
+use crate::provider::profile;
+use crate::serve::{self, ServeLimits};
+use crate::settings::{CredentialSettings, KeysSettings, ProviderSettings, ResourceSettings, Settings, Strings};
+use crate::{BuildError, House};
+
+/// Options of `vestibule dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Port of the public URL; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Protect this MCP server on your own computer instead of the demo.
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Print one JSON line on stdout when everything is up, for scripts.
+    #[arg(long)]
+    json: bool,
+    /// Use throw-away keys: clients that registered with an earlier run must register again.
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+/// Why the street could not be put up.
+#[derive(Debug, Error)]
+pub enum DevError {
+    /// The port is taken, or the like.
+    #[error("cannot listen on {address}: {cause}; choose another port with --port, or --port 0 for a free one")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Stand-in or demo did not start.
+    #[error("cannot start the {what}: {cause}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// `--upstream` is not a URL.
+    #[error("--upstream: {0}")]
+    Upstream(#[from] UrlError),
+    /// `--upstream` is elsewhere.
+    #[error("--upstream {0} is not on this computer; the accounts of `vestibule dev` are public, so it protects local servers only. Use `vestibule serve` for others")]
+    NotLocal(String),
+    /// No home directory.
+    #[error("no state directory: set XDG_STATE_HOME or HOME, or use --ephemeral")]
+    NoStateDirectory,
+    /// The development key file.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// An internal contradiction of the development settings.
+    #[error("the development settings do not fit: {0}")]
+    Settings(String),
+    /// The house.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The accept loop.
+    #[error("serving failed: {0}")]
+    Serve(std::io::Error),
+}
+
+/// What `--json` prints, once everything answers.
+#[derive(Debug, Serialize)]
+struct Ready<'a> {
+    mcp_url: &'a str,
+    issuer: &'a str,
+    provider_issuer: &'a str,
+    upstream_url: &'a str,
+    users: Vec<Account<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Account<'a> {
+    username: &'a str,
+    password: &'a str,
+    groups: &'a [String],
+}
+
+/// Puts up the street and serves until `shutdown`.
+pub async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken) -> Result<(), DevError> {
+    let upstream = args.upstream.as_deref().map(local_upstream).transpose()?;
+    let listeners = listen(args.port).await?;
+    let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(args.port, |address| address.port());
+    let public_url = Origin::parse(&format!("http://localhost:{port}"))?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let options = CognitoOptions::default();
+    let users = options.users.clone();
+    let cognito = Cognito::start(options, Arc::clone(&clock)).await;
+    let cognito = cognito.map_err(|cause| DevError::Start { what: "Cognito stand-in", cause })?;
+    cognito.allow_callback(&public_url.join("/callback"));
+
+    let demo = match upstream {
+        Some(_) => None,
+        None => {
+            let options = DemoOptions { jwks_url: Some(public_url.join("/jwks.json")), ..DemoOptions::default() };
+            let demo = Demo::start(options).await.map_err(|cause| DevError::Start { what: "demo MCP server", cause })?;
+            Some(demo)
+        }
+    };
+    let upstream_url = match (&upstream, &demo) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(demo)) => Endpoint::parse(demo.url())?,
+        (None, None) => return Err(DevError::Settings("no upstream".to_owned())),
+    };
+
+    let settings = settings(&public_url, &cognito, upstream_url.clone())?;
+    let ring = if args.ephemeral {
+        KeyRing::generate(&[SigningAlg::Es256], clock.now(), random.as_ref())?
+    } else {
+        development_ring(env, clock.as_ref(), random.as_ref())?
+    };
+    let mcp_url = settings.resources.first().map(|resource| resource.uri.as_str().to_owned()).unwrap_or_default();
+    let limits = ServeLimits::from(&settings.server);
+    let house = House::build(settings, &ring, clock, random)?;
+
+    let ready = Ready {
+        mcp_url: &mcp_url,
+        issuer: public_url.as_str(),
+        provider_issuer: cognito.issuer(),
+        upstream_url: upstream_url.as_str(),
+        users: users.iter().map(account).collect(),
+    };
+    announce(args, &ready);
+    let outcome = serve::run(listeners, house.router(), limits, None, shutdown).await;
+    if let Some(demo) = demo {
+        demo.shutdown().await;
+    }
+    cognito.shutdown().await;
+    outcome.map_err(DevError::Serve)
+}
+
+fn account(user: &User) -> Account<'_> {
+    Account { username: &user.username, password: &user.password, groups: &user.groups }
+}
+
+/// 127.0.0.1 must work; `::1` is taken as well where the machine has it, since browsers may try it first for
+/// `localhost`.
+async fn listen(port: u16) -> Result<Vec<TcpListener>, DevError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let first = TcpListener::bind(address).await.map_err(|cause| DevError::Listen { address, cause })?;
+    let port = first.local_addr().map_err(|cause| DevError::Listen { address, cause })?.port();
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    match TcpListener::bind(address).await {
+        Ok(second) => Ok(vec![first, second]),
+        // Somebody else's server there would be reached instead of ours.
+        Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => Err(DevError::Listen { address, cause }),
+        Err(_) => Ok(vec![first]),
+    }
+}
+
+fn local_upstream(url: &str) -> Result<Endpoint, DevError> {
+    let endpoint = Endpoint::parse(url)?;
+    let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    if is_loopback_host(&host) { Ok(endpoint) } else { Err(DevError::NotLocal(url.to_owned())) }
+}
+
+fn settings(public_url: &Origin, cognito: &Cognito, upstream: Endpoint) -> Result<Settings, DevError> {
+    let issuer = Issuer::parse(cognito.issuer())?;
+    let provider = ProviderSettings {
+        client_secret: Some(ClientSecret::new(cognito.client_secret())),
+        scopes: ScopeSet::parse("openid email profile"),
+        preset: &profile::COGNITO,
+        ..ProviderSettings::new(issuer, cognito.client_id())
+    };
+    let scopes = ScopeSet::parse("mcp:read mcp:write");
+    let resource = ResourceSettings::new(public_url, "/mcp", upstream.clone()).map_err(DevError::Settings)?;
+    let resource = ResourceSettings {
+        name: Some("Vestibule development server".to_owned()),
+        scopes: scopes.clone(),
+        default_scopes: scopes,
+        credential: CredentialSettings::VestibuleToken { audience: upstream.as_str().to_owned() },
+        ..resource
+    };
+    Ok(Settings::new(public_url.clone(), provider, vec![resource], KeysSettings::Ephemeral))
+}
+
+/// The ring of earlier runs, so that a client that registered yesterday still works.
+fn development_ring(env: &dyn Strings, clock: &dyn Clock, random: &dyn Random) -> Result<KeyRing, DevError> {
+    let directory = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = directory("XDG_STATE_HOME").or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    let path = state.ok_or(DevError::NoStateDirectory)?.join("vestibule").join("dev-keys.toml");
+    if path.exists() {
+        return Ok(KeyRing::load(&path)?);
+    }
+    let ring = KeyRing::generate(&[SigningAlg::Es256], clock.now(), random)?;
+    ring.write(&path)?;
+    Ok(ring)
+}
+
+fn announce(args: &DevArgs, ready: &Ready<'_>) {
+    if args.json {
+        print::line(&serde_json::to_string(ready).unwrap_or_default());
+        return;
+    }
+    let url = ready.mcp_url;
+    print::line("Vestibule for DEVELOPMENT: the accounts below are public, everything listens on this computer only.");
+    print::line("");
+    print::line(&format!("  MCP server      {url}"));
+    print::line(&format!("  behind it       {}", ready.upstream_url));
+    print::line(&format!("  sign-in at      {}  (a stand-in for Amazon Cognito)", ready.provider_issuer));
+    for user in &ready.users {
+        print::line(&format!("  account         {} / {}  ({})", user.username, user.password, user.groups.join(", ")));
+    }
+    print::line("");
+    print::line("Add it to a client:");
+    print::line(&format!("  Claude Code     claude mcp add --transport http vestibule-dev {url}"));
+    print::line(&format!("  Codex           codex mcp add vestibule-dev --url {url}"));
+    print::line(&format!("  VS Code         code --add-mcp '{{\"name\":\"vestibule-dev\",\"type\":\"http\",\"url\":\"{url}\"}}'"));
+    print::line(&format!("  Cursor          in .cursor/mcp.json: {{\"mcpServers\":{{\"vestibule-dev\":{{\"url\":\"{url}\"}}}}}}"));
+    print::line(&format!("  anything else   npx mcp-remote {url}"));
+    print::line("");
+    print::line("Stop with Ctrl-C.");
+}

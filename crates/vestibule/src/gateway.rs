@@ -1,0 +1,187 @@
+//! `ANY /mcp` (journey 8): origin → guard → credential → proxy. No request reaches an upstream without a `Caller`.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::HeaderValue;
+
+use vestibule_guard::fetch::{AddressPolicy, Outbound};
+use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
+use vestibule_oauth::jose::{ClaimsError, JwsError};
+use vestibule_oauth::random::Random;
+use vestibule_oauth::secret::AccessToken;
+use vestibule_oauth::time::Clock;
+use vestibule_oauth::url::ResourceUri;
+use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
+
+use crate::authorization_server::not_found;
+use crate::grants::{Access, RevokedTokens};
+use crate::issuer::{TokenError, TokenIssuer};
+use crate::proxy::{AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream, UpstreamTokens};
+use crate::seal::SealError;
+use crate::settings::{CredentialSettings, ResourceSettings, Settings};
+use crate::{BuildError, House, trust};
+
+/// Verifies our own access tokens for the guard.
+#[derive(Debug)]
+pub struct OwnTokens {
+    issuer: Arc<TokenIssuer>,
+    revoked: Arc<RevokedTokens>,
+    clock: Arc<dyn Clock>,
+}
+
+impl VerifyToken for OwnTokens {
+    /// The whole access token's content: the credential may need the provider's token out of it.
+    type Extra = Arc<Access>;
+
+    async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Verified<Arc<Access>>, TokenRefusal> {
+        let now = self.clock.now();
+        let access = self.issuer.verify(token, resource.as_str(), now).map_err(|error| refusal(&error))?;
+        if self.revoked.contains(&access.id, now) {
+            return Err(TokenRefusal::Revoked);
+        }
+        Ok(Verified {
+            subject: access.subject.clone(),
+            client_id: access.client_id.clone(),
+            scope: access.scope.clone(),
+            expires_at: access.expires_at,
+            token_id: access.id.clone(),
+            claims: access.claims.clone(),
+            extra: Arc::new(access),
+        })
+    }
+}
+
+fn refusal(error: &TokenError) -> TokenRefusal {
+    match error {
+        TokenError::Seal(SealError::Expired) | TokenError::Claims(ClaimsError::Expired(_) | ClaimsError::NotYetValid(_)) => {
+            TokenRefusal::Expired
+        }
+        TokenError::Audience | TokenError::Claims(ClaimsError::Audience) => TokenRefusal::WrongAudience,
+        TokenError::Claims(ClaimsError::Issuer(_)) => TokenRefusal::WrongIssuer,
+        TokenError::Seal(SealError::Broken | SealError::UnknownKey)
+        | TokenError::Jws(JwsError::Signature | JwsError::UnknownKey(_) | JwsError::KeyMismatch) => {
+            TokenRefusal::Signature
+        }
+        TokenError::Seal(_) | TokenError::Jws(_) | TokenError::Claims(_) => TokenRefusal::Malformed,
+    }
+}
+
+/// Gives the proxy what its credentials need, out of the caller's own access token.
+#[derive(Debug)]
+pub struct OwnCredentials {
+    issuer: Arc<TokenIssuer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl UpstreamTokens for OwnCredentials {
+    type Extra = Arc<Access>;
+
+    async fn vestibule_token(&self, caller: &Caller<Arc<Access>>, audience: &str) -> Result<AccessToken, CredentialError> {
+        let minted = self.issuer.mint_for_upstream(caller.extra(), audience, self.clock.now());
+        minted.map(AccessToken::new).map_err(|error| {
+            tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
+            CredentialError::Unavailable
+        })
+    }
+
+    async fn provider_token(&self, caller: &Caller<Arc<Access>>) -> Result<AccessToken, CredentialError> {
+        // Absent when the resource's credential was another one while the token was issued: a refresh mends it.
+        caller.extra().provider_token().ok_or(CredentialError::SignInAgain)
+    }
+}
+
+/// Every protected MCP endpoint.
+pub struct Gateway {
+    endpoints: Vec<Endpoint<OwnTokens, OwnCredentials>>,
+}
+
+impl Gateway {
+    /// Builds an endpoint for each resource.
+    pub(crate) fn build(
+        settings: &Settings,
+        issuer: &Arc<TokenIssuer>,
+        revoked: &Arc<RevokedTokens>,
+        clock: &Arc<dyn Clock>,
+        random: &Arc<dyn Random>,
+    ) -> Result<Self, BuildError> {
+        let cors = CorsPolicy { own: settings.public_url.clone(), allowed: allowed_origins(&settings.server.allowed_origins) };
+        let mut endpoints = Vec::with_capacity(settings.resources.len());
+        for resource in &settings.resources {
+            let trust = trust(&format!("resource {}", resource.path), resource.ca_file.as_deref())?;
+            // The operator typed the upstream's address: it may be private.
+            let outbound = Outbound::new(AddressPolicy::Configured, &trust);
+            let verifier =
+                OwnTokens { issuer: Arc::clone(issuer), revoked: Arc::clone(revoked), clock: Arc::clone(clock) };
+            let tokens = OwnCredentials { issuer: Arc::clone(issuer), clock: Arc::clone(clock) };
+            let route = route(settings, resource)?;
+            endpoints.push(Endpoint {
+                guard: Guard::new(route.resource.clone(), verifier),
+                cors: cors.clone(),
+                route,
+                proxy: Arc::new(Proxy::new(outbound, tokens, Arc::clone(random))),
+            });
+        }
+        Ok(Self { endpoints })
+    }
+
+    /// The endpoint at or above a path.
+    fn find(&self, path: &str) -> Option<&Endpoint<OwnTokens, OwnCredentials>> {
+        let covers = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.endpoints.iter().find(|endpoint| covers(&endpoint.route.path))
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.endpoints.iter().map(|endpoint| &endpoint.route)).finish()
+    }
+}
+
+/// Sends a request to the resource it names, or says in JSON that there is none.
+pub async fn gateway(State(house): State<Arc<House>>, request: Request) -> Response {
+    let path = request.uri().path();
+    if is_well_known(path) {
+        return not_found(path);
+    }
+    match house.gateway().find(path) {
+        Some(endpoint) => endpoint.handle(request).await,
+        None => not_found(path),
+    }
+}
+
+fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, BuildError> {
+    let wrong = |cause: String| BuildError::Resource { path: resource.path.clone(), cause };
+    let credential = match &resource.credential {
+        CredentialSettings::None => Credential::None,
+        CredentialSettings::VestibuleToken { audience } => Credential::VestibuleToken { audience: audience.clone() },
+        CredentialSettings::ProviderToken => Credential::ProviderToken,
+        CredentialSettings::Header { name, value } => {
+            let mut value = HeaderValue::try_from(value.expose()).map_err(|error| wrong(error.to_string()))?;
+            value.set_sensitive(true);
+            Credential::Header { name: name.clone(), value }
+        }
+    };
+    Ok(Route {
+        resource: ProtectedResource {
+            uri: resource.uri.clone(),
+            metadata_url: settings.public_url.join(&protected_resource_path(&resource.path)),
+            // Everything a session normally needs: several clients cannot step up later (facts/clients.md §6.8).
+            scopes_for_challenge: resource.scopes.clone(),
+        },
+        path: resource.path.clone(),
+        upstream: Upstream::parse(&resource.upstream).map_err(|error| wrong(error.to_string()))?,
+        credential,
+        header_timeout: resource.timeout,
+        max_body_bytes: settings.server.max_body_bytes,
+    })
+}
+
+fn allowed_origins(configured: &[String]) -> AllowedOrigins {
+    match configured {
+        [] => AllowedOrigins::NoOther,
+        listed if listed.iter().any(|origin| origin == "*") => AllowedOrigins::Any,
+        listed => AllowedOrigins::Listed(listed.to_vec()),
+    }
+}

@@ -1,0 +1,93 @@
+//! `ConsentTicket`: a checked authorization request that waits for the user's decision, sealed into the page's form.
+
+use serde::{Deserialize, Serialize};
+
+use vestibule_oauth::client::MatchedRedirect;
+use vestibule_oauth::pkce::CodeChallenge;
+use vestibule_oauth::random::Random;
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::url::RedirectUri;
+
+use super::{ClientDigest, Flow, fingerprint};
+use crate::seal::{Kind, Sealable};
+
+/// What the user is asked to approve. Made only from a request whose client, redirect URI, PKCE challenge, resource and
+/// scopes were checked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConsentTicket {
+    #[serde(rename = "c")]
+    client: ClientDigest,
+    #[serde(rename = "u")]
+    redirect: RedirectUri,
+    #[serde(rename = "t")]
+    may_redirect_unasked: bool,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(rename = "p")]
+    challenge: CodeChallenge,
+    #[serde(rename = "r")]
+    resource: String,
+    #[serde(rename = "o")]
+    scope: ScopeSet,
+    /// Fingerprint of the cookie of the browser that was shown the page.
+    #[serde(rename = "b")]
+    browser: String,
+}
+
+impl Sealable for ConsentTicket {
+    const KIND: Kind = Kind::Consent;
+}
+
+impl ConsentTicket {
+    /// How long a consent page stays good, in seconds.
+    pub const LIFETIME: u64 = 900;
+
+    /// Writes the ticket for a checked request.
+    #[expect(clippy::too_many_arguments, reason = "each is one checked part of the request, and none is optional by habit")]
+    pub fn new(
+        client: ClientDigest,
+        redirect: &MatchedRedirect,
+        state: Option<String>,
+        challenge: CodeChallenge,
+        resource: &str,
+        scope: ScopeSet,
+        browser: &str,
+    ) -> Self {
+        Self {
+            client,
+            redirect: redirect.uri().clone(),
+            may_redirect_unasked: redirect.may_redirect_unasked(),
+            state,
+            challenge,
+            resource: resource.to_owned(),
+            scope,
+            browser: fingerprint(browser),
+        }
+    }
+
+    /// True when this browser was shown the page. A ticket that somebody else fetched and posts through the victim's
+    /// browser fails here (T8).
+    pub fn was_shown_to(&self, browser: Option<&str>) -> bool {
+        browser.is_some_and(|cookie| fingerprint(cookie) == self.browser)
+    }
+
+    /// The user said yes: the sign-in at the provider can begin.
+    pub fn approve(self, random: &dyn Random) -> Flow {
+        Flow::begin(self.client, self.redirect, self.state, self.challenge, self.resource, self.scope, random)
+    }
+
+    /// Where the client is told that the user said no, or that the provider cannot be asked.
+    pub fn redirect(&self) -> MatchedRedirect {
+        MatchedRedirect::from_sealed(self.redirect.clone())
+    }
+
+    /// The client's own `state`, unchanged.
+    pub fn client_state(&self) -> Option<&str> {
+        self.state.as_deref()
+    }
+
+    /// False when a refusal may go there only after a click.
+    pub fn may_redirect_unasked(&self) -> bool {
+        self.may_redirect_unasked
+    }
+}

@@ -1,0 +1,124 @@
+//! `Flow`: a sign-in under way at the provider, sealed into a cookie of the browser that consented (law 4).
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use vestibule_oauth::client::MatchedRedirect;
+use vestibule_oauth::pkce::{CodeChallenge, CodeVerifier};
+use vestibule_oauth::random::Random;
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::secret::AuthorizationCode;
+use vestibule_oauth::url::RedirectUri;
+
+use super::{ClientDigest, Code};
+use crate::seal::{Kind, Sealable};
+
+/// The callback's `state` belongs to another flow than the cookie.
+#[derive(Debug, Error)]
+#[error("the state of the callback and the cookie belong to different sign-ins")]
+pub struct NotThisFlow;
+
+/// One sign-in. The provider sees `id` as `state`, the challenge of `verifier`, and `nonce`; nothing of the client's.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Flow {
+    #[serde(rename = "i")]
+    id: String,
+    #[serde(rename = "c")]
+    client: ClientDigest,
+    #[serde(rename = "u")]
+    redirect: RedirectUri,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(rename = "p")]
+    challenge: CodeChallenge,
+    #[serde(rename = "r")]
+    resource: String,
+    #[serde(rename = "o")]
+    scope: ScopeSet,
+    #[serde(rename = "n")]
+    nonce: String,
+    #[serde(rename = "v", with = "super::carried_verifier")]
+    verifier: CodeVerifier,
+}
+
+impl Sealable for Flow {
+    const KIND: Kind = Kind::Flow;
+}
+
+impl Flow {
+    /// How long a user may take at the provider, in seconds (at most ten minutes: MCP security best practices).
+    pub const LIFETIME: u64 = 600;
+
+    pub(super) fn begin(
+        client: ClientDigest,
+        redirect: RedirectUri,
+        state: Option<String>,
+        challenge: CodeChallenge,
+        resource: String,
+        scope: ScopeSet,
+        random: &dyn Random,
+    ) -> Self {
+        Self {
+            id: random.token(16),
+            client,
+            redirect,
+            state,
+            challenge,
+            resource,
+            scope,
+            nonce: random.token(16),
+            verifier: CodeVerifier::generate(random),
+        }
+    }
+
+    /// The `state` that the provider is given: 22 characters, unguessable, meaningless.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The `nonce` that must come back in the ID token.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Our own PKCE challenge towards the provider.
+    pub fn provider_challenge(&self) -> CodeChallenge {
+        self.verifier.challenge()
+    }
+
+    /// Checks that the callback's `state` is this flow's. The cookie was found by that name already; a cookie renamed by
+    /// hand fails here.
+    pub fn returned(self, state: &str) -> Result<Returned, NotThisFlow> {
+        if self.id == state { Ok(Returned(self)) } else { Err(NotThisFlow) }
+    }
+}
+
+/// A flow whose browser came back with its `state`: it can be answered.
+#[derive(Debug)]
+pub struct Returned(Flow);
+
+impl Returned {
+    /// Where the client is told about success or failure. The user approved this very address.
+    pub fn redirect(&self) -> MatchedRedirect {
+        MatchedRedirect::from_sealed(self.0.redirect.clone())
+    }
+
+    /// The client's own `state`, unchanged.
+    pub fn client_state(&self) -> Option<&str> {
+        self.0.state.as_deref()
+    }
+
+    /// The provider's code becomes part of ours; it is redeemed only at `/token` (design §9).
+    pub fn with_code(self, provider_code: AuthorizationCode) -> Code {
+        Code {
+            client: self.0.client,
+            redirect: self.0.redirect,
+            challenge: self.0.challenge,
+            resource: self.0.resource,
+            scope: self.0.scope,
+            nonce: self.0.nonce,
+            verifier: self.0.verifier,
+            provider_code: provider_code.0,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The states of a sign-in, from request to grant: each state is a type, each step consumes the one before.
+//!
+//! `ConsentTicket` (in the page) → approve → `Flow` (in a cookie) → provider returns → `Code` (with the client) →
+//! redeem → `Grant` (the refresh token) and `Access` (the access token). All of them are *carried*: sealed and given
+//! away, nothing is stored (design §3).
+
+mod access;
+mod code;
+mod consent;
+mod flow;
+mod grant;
+mod revoked;
+
+pub use access::Access;
+pub use code::{Code, RedeemError, Redeemed};
+pub use consent::ConsentTicket;
+pub use flow::{Flow, NotThisFlow, Returned};
+pub use grant::{Grant, GrantMismatch};
+pub use revoked::RevokedTokens;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use vestibule_oauth::client::ClientId;
+
+/// A short, fixed-size stand-in for a `client_id` (which may be kilobytes): its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientDigest(String);
+
+impl ClientDigest {
+    /// The digest of a client id.
+    pub fn of(id: &ClientId) -> Self {
+        Self(fingerprint(id.as_str()))
+    }
+}
+
+/// SHA-256 as base64url: binds an artefact to a value without containing it.
+pub fn fingerprint(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
+}
+
+/// Serde for a verifier of our own inside a sealed value.
+mod carried_verifier {
+    use serde::{Deserializer, Serializer};
+    use vestibule_oauth::pkce::CodeVerifier;
+
+    pub(super) fn serialize<S: Serializer>(verifier: &CodeVerifier, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(verifier.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CodeVerifier, D::Error> {
+        let text = crate::seal::carried::deserialize(deserializer)?;
+        CodeVerifier::parse(text.expose()).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,184 @@
+//! The token issuer: mints and verifies our access tokens in both formats, and the tokens an upstream may verify.
+//!
+//! `sealed`: opaque to everybody else, opened here without a store. `jwt`: RFC 9068, verified by anyone through
+//! `/jwks.json`. A token of either format is good for exactly one resource (law 10).
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use vestibule_oauth::jose::{Audience, Claims, ClaimsError, Expected, JwkSet, Jws, JwsError, SigningAlg, SigningKey, SigningKeyError};
+use vestibule_oauth::random::Random;
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::time::UnixTime;
+use vestibule_oauth::url::Origin;
+
+use crate::grants::Access;
+use crate::keys::KeyRing;
+use crate::seal::{Kind, SealError, Sealer};
+use crate::settings::TokenFormat;
+
+/// `typ` of an access token (RFC 9068 §2.1).
+const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+/// `typ` of what an upstream receives. Another type than `at+jwt`, so that it can never be used at our own door.
+const UPSTREAM_TOKEN_TYPE: &str = "vestibule-upstream+jwt";
+/// Seconds an upstream token lives: it is minted for one request.
+const UPSTREAM_TOKEN_LIFETIME: u64 = 300;
+
+/// Why the issuer cannot be built.
+#[derive(Debug, Error)]
+pub enum IssuerError {
+    /// A key of the ring does not sign.
+    #[error("a signing key of the ring is unusable: {0}")]
+    Key(#[from] SigningKeyError),
+    /// The ring has no key for the configured algorithm.
+    #[error("the key ring has no {0} key; run `vestibule keys generate --alg {0}` or change tokens.signing_alg")]
+    NoKey(SigningAlg),
+}
+
+/// Why a token was not minted.
+#[derive(Debug, Error)]
+#[error("signing failed: {0}")]
+pub struct MintError(#[from] SigningKeyError);
+
+/// Why a token is not one of ours, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// A sealed token that does not open.
+    #[error("sealed token: {0}")]
+    Seal(#[from] SealError),
+    /// A JWT whose signature or header is wrong.
+    #[error("JWT: {0}")]
+    Jws(#[from] JwsError),
+    /// A JWT whose claims are wrong.
+    #[error("JWT claims: {0}")]
+    Claims(#[from] ClaimsError),
+    /// A sealed token of another resource.
+    #[error("the token is for another resource")]
+    Audience,
+}
+
+/// Mints and verifies.
+#[derive(Debug)]
+pub struct TokenIssuer {
+    issuer: Origin,
+    sealer: Arc<Sealer>,
+    keys: Vec<SigningKey>,
+    current: usize,
+    verifying: JwkSet,
+    jwks: Value,
+    random: Arc<dyn Random>,
+}
+
+impl TokenIssuer {
+    /// Takes every signing key of the ring; the first of the configured algorithm signs.
+    pub fn new(
+        issuer: Origin,
+        sealer: Arc<Sealer>,
+        ring: &KeyRing,
+        alg: SigningAlg,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, IssuerError> {
+        let keys = ring.signing.iter().map(|entry| SigningKey::from_pem(entry.alg, &entry.pem));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let current = keys.iter().position(|key| key.alg() == alg).ok_or(IssuerError::NoKey(alg))?;
+        let public: Vec<Value> = keys.iter().map(|key| key.public_jwk().clone()).collect();
+        let verifying = JwkSet::from_values(&public);
+        Ok(Self { issuer, sealer, keys, current, verifying, jwks: json!({ "keys": public }), random })
+    }
+
+    /// The document behind `/jwks.json` (RFC 7517 §5).
+    pub fn jwks(&self) -> &Value {
+        &self.jwks
+    }
+
+    /// A fresh token id of a family.
+    pub fn token_id(&self, family: &str) -> String {
+        format!("{family}.{}", self.random.token(9))
+    }
+
+    /// Writes an access token. The JWT format drops the provider's token: a JWT is readable by whoever holds it.
+    pub fn mint(&self, access: &Access, format: TokenFormat) -> Result<String, MintError> {
+        match format {
+            TokenFormat::Sealed => Ok(self.sealer.seal(access, Some(access.expires_at), self.random.as_ref())),
+            TokenFormat::Jwt => {
+                let mut claims = access.claims.clone();
+                claims.insert("aud".into(), json!(access.audience));
+                claims.insert("iat".into(), json!(access.issued_at));
+                claims.insert("exp".into(), json!(access.expires_at));
+                self.fill(&mut claims, access);
+                self.sign(ACCESS_TOKEN_TYPE, &claims)
+            }
+        }
+    }
+
+    /// Writes the token that an upstream receives instead of the client's (credential `vestibule-token`).
+    pub fn mint_for_upstream(&self, access: &Access, audience: &str, now: UnixTime) -> Result<String, MintError> {
+        let mut claims = access.claims.clone();
+        claims.insert("aud".into(), json!(audience));
+        claims.insert("iat".into(), json!(now));
+        claims.insert("exp".into(), json!(access.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME))));
+        self.fill(&mut claims, access);
+        self.sign(UPSTREAM_TOKEN_TYPE, &claims)
+    }
+
+    /// Reads an access token of either format for the resource `audience`.
+    pub fn verify(&self, token: &str, audience: &str, now: UnixTime) -> Result<Access, TokenError> {
+        if token.starts_with(Kind::Access.prefix()) {
+            let access: Access = self.sealer.open(token, now)?;
+            return if access.audience == audience { Ok(access) } else { Err(TokenError::Audience) };
+        }
+        let claims = Jws::parse(token)?.expect_type(&[Some(ACCESS_TOKEN_TYPE)])?.verify(&self.verifying)?;
+        let expected = Expected { issuer: self.issuer.as_str(), audience: Audience::Contains(audience), now };
+        let claims = Claims::check(claims, &expected)?;
+        // We are the issuer, so no clock skew is due: the token ends when we said it does.
+        if claims.expires_at() <= now {
+            return Err(ClaimsError::Expired(claims.expires_at()).into());
+        }
+        Self::access_of(&claims, audience)
+    }
+
+    /// Reads one of our own tokens wherever it was meant for: for revocation.
+    pub fn recognise(&self, token: &str, now: UnixTime) -> Result<Access, TokenError> {
+        if token.starts_with(Kind::Access.prefix()) {
+            return Ok(self.sealer.open(token, now)?);
+        }
+        let claims = Jws::parse(token)?.expect_type(&[Some(ACCESS_TOKEN_TYPE)])?.verify(&self.verifying)?;
+        let expected = Expected { issuer: self.issuer.as_str(), audience: Audience::Unchecked, now };
+        let claims = Claims::check(claims, &expected)?;
+        let audience = claims.text("aud").map(str::to_owned)?;
+        Self::access_of(&claims, &audience)
+    }
+
+    fn access_of(claims: &Claims, audience: &str) -> Result<Access, TokenError> {
+        let text = |name| claims.text(name).map(str::to_owned);
+        let issued_at = claims.get("iat").and_then(Value::as_u64).ok_or(ClaimsError::Missing("iat"))?;
+        let standard = ["iss", "sub", "aud", "client_id", "scope", "jti", "iat", "exp"];
+        let mapped = claims.members().iter().filter(|(name, _)| !standard.contains(&name.as_str()));
+        Ok(Access::new(
+            text("jti")?,
+            text("sub")?,
+            text("client_id")?,
+            audience.to_owned(),
+            claims.get("scope").and_then(Value::as_str).map(ScopeSet::parse).unwrap_or_default(),
+            UnixTime(issued_at),
+            claims.expires_at(),
+            mapped.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        ))
+    }
+
+    /// The claims that both kinds of JWT share. They are written last: a mapped claim never replaces one of them.
+    fn fill(&self, claims: &mut Map<String, Value>, access: &Access) {
+        claims.insert("iss".into(), json!(self.issuer.as_str()));
+        claims.insert("sub".into(), json!(access.subject));
+        claims.insert("client_id".into(), json!(access.client_id));
+        claims.insert("jti".into(), json!(access.id));
+        claims.insert("scope".into(), json!(access.scope));
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "`current` is a position found in `keys`")]
+    fn sign(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, MintError> {
+        Ok(self.keys[self.current].sign(typ, claims)?)
+    }
+}

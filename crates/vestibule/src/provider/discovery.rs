@@ -1,0 +1,137 @@
+//! The provider's discovery document and keys: fetched when first needed, kept, refreshed, never blocking the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tokio::sync::Mutex;
+
+use vestibule_guard::fetch::{FetchLimits, Outbound};
+use vestibule_guard::keys::JwksSource;
+use vestibule_oauth::metadata::ProviderMetadata;
+use vestibule_oauth::time::{Clock, UnixTime};
+use vestibule_oauth::url::{Endpoint, Issuer};
+
+use super::ProviderError;
+
+/// Seconds a document is used before it is fetched again.
+const FRESH_FOR: u64 = 3600;
+/// Seconds between two attempts after a failure, so that a provider that is down is not hammered.
+const RETRY_AFTER_FAILURE: u64 = 2;
+/// Discovery documents and key sets are a few kilobytes.
+const MAX_DOCUMENT: usize = 256 * 1024;
+
+struct Known {
+    metadata: Arc<ProviderMetadata>,
+    keys: Arc<JwksSource>,
+    fetched_at: UnixTime,
+}
+
+/// The document, and the key set it names.
+pub struct Discovery {
+    issuer: Issuer,
+    timeout: Duration,
+    outbound: Outbound,
+    clock: Arc<dyn Clock>,
+    known: ArcSwapOption<Known>,
+    /// Held while fetching, so that a hundred sign-ins cause one request; holds the last failure.
+    fetching: Mutex<Option<(UnixTime, String)>>,
+}
+
+impl Discovery {
+    /// Knows where to look; looks later.
+    pub fn new(issuer: Issuer, timeout: Duration, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
+        Self { issuer, timeout, outbound, clock, known: ArcSwapOption::empty(), fetching: Mutex::new(None) }
+    }
+
+    /// The document. A stale one is better than none while the provider is away.
+    pub async fn metadata(&self) -> Result<Arc<ProviderMetadata>, ProviderError> {
+        self.known().await.map(|known| Arc::clone(&known.metadata))
+    }
+
+    /// The provider's keys.
+    pub async fn keys(&self) -> Result<Arc<JwksSource>, ProviderError> {
+        self.known().await.map(|known| Arc::clone(&known.keys))
+    }
+
+    async fn known(&self) -> Result<Arc<Known>, ProviderError> {
+        let fresh = |known: &Arc<Known>| self.clock.now().since(known.fetched_at) < FRESH_FOR;
+        let known = self.known.load_full();
+        if let Some(known) = known.as_ref().filter(|known| fresh(known)) {
+            return Ok(Arc::clone(known));
+        }
+        let mut last_failure = self.fetching.lock().await;
+        // Somebody else may have fetched, or failed, while we waited for the lock.
+        let known = self.known.load_full();
+        if let Some(known) = known.as_ref().filter(|known| fresh(known)) {
+            return Ok(Arc::clone(known));
+        }
+        let recent = last_failure.as_ref().filter(|(at, _)| self.clock.now().since(*at) < RETRY_AFTER_FAILURE);
+        let outcome = match recent {
+            Some((_, cause)) => Err(ProviderError::unavailable(cause)),
+            None => self.fetch(known.as_deref()).await,
+        };
+        match outcome {
+            Ok(fetched) => {
+                *last_failure = None;
+                let fetched = Arc::new(fetched);
+                self.known.store(Some(Arc::clone(&fetched)));
+                Ok(fetched)
+            }
+            Err(error) => {
+                if last_failure.as_ref().is_none_or(|(at, _)| self.clock.now().since(*at) >= RETRY_AFTER_FAILURE) {
+                    tracing::warn!(reason = error.slug(), cause = %error, issuer = %self.issuer, "discovery failed");
+                    *last_failure = Some((self.clock.now(), error.to_string()));
+                }
+                known.ok_or(error)
+            }
+        }
+    }
+
+    async fn fetch(&self, before: Option<&Known>) -> Result<Known, ProviderError> {
+        let url = self.issuer.openid_configuration_url();
+        let request = Request::get(&url).header(http::header::ACCEPT, "application/json").body(Full::<Bytes>::default());
+        let request = request.map_err(|error| ProviderError::Misconfigured(format!("{url}: {error}")))?;
+        let limits = FetchLimits { deadline: self.timeout, max_body: MAX_DOCUMENT };
+        let response = self.outbound.fetch(request, limits).await.map_err(ProviderError::unavailable)?;
+        if !response.status().is_success() {
+            return Err(ProviderError::unavailable(format!("{url} answered {}", response.status())));
+        }
+        let metadata: ProviderMetadata = serde_json::from_slice(response.body())
+            .map_err(|error| ProviderError::BadAnswer(format!("{url} is not a discovery document: {error}")))?;
+        // OpenID Connect Discovery §4.3: MUST exactly match.
+        if metadata.issuer != self.issuer.as_str() {
+            return Err(ProviderError::Misconfigured(format!(
+                "{url} says its issuer is '{}', but provider.issuer is '{}': set provider.issuer to the former",
+                metadata.issuer, self.issuer
+            )));
+        }
+        let endpoints = [Some(&metadata.jwks_uri), metadata.authorization_endpoint.as_ref(), metadata.token_endpoint.as_ref()];
+        for endpoint in endpoints.into_iter().chain([metadata.revocation_endpoint.as_ref()]).flatten() {
+            check_endpoint(endpoint, &self.issuer)?;
+        }
+        let keys = match before.filter(|known| known.metadata.jwks_uri == metadata.jwks_uri) {
+            Some(known) => Arc::clone(&known.keys),
+            None => Arc::new(JwksSource::new(&metadata.jwks_uri, self.outbound.clone(), Arc::clone(&self.clock), FRESH_FOR)),
+        };
+        Ok(Known { metadata: Arc::new(metadata), keys, fetched_at: self.clock.now() })
+    }
+}
+
+/// An https provider must not send our secret or our users to plain http.
+fn check_endpoint(endpoint: &str, issuer: &Issuer) -> Result<(), ProviderError> {
+    let parsed = Endpoint::parse(endpoint).map_err(|error| ProviderError::BadAnswer(error.to_string()))?;
+    if issuer.as_str().starts_with("https://") && !parsed.as_str().starts_with("https://") {
+        return Err(ProviderError::BadAnswer(format!("the discovery document names the plain-http endpoint {endpoint}")));
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Discovery").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! The OIDC provider as we use it: discovery, authorization request, token exchange, refresh, revocation.
+//!
+//! One struct for every provider; what differs is data in [`profile`]. The authorization request is built from our own
+//! settings, never copied from a client's (law 4), and the app client's secret never leaves this module (law 5).
+
+pub mod callback_error;
+mod discovery;
+mod error;
+mod id_token;
+pub mod profile;
+mod token_endpoint;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use vestibule_guard::fetch::Outbound;
+use vestibule_oauth::pkce::CodeChallenge;
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::secret::{AccessToken, RefreshToken};
+use vestibule_oauth::time::{Clock, UnixTime};
+
+use crate::settings::ProviderSettings;
+
+pub use discovery::Discovery;
+pub use error::ProviderError;
+pub use profile::Profile;
+
+/// The provider.
+#[derive(Debug)]
+pub struct Provider {
+    settings: ProviderSettings,
+    profile: &'static Profile,
+    callback: String,
+    outbound: Outbound,
+    discovery: Discovery,
+    clock: Arc<dyn Clock>,
+}
+
+/// Who signed in, from a verified ID token.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `sub`.
+    pub subject: String,
+    /// Every claim, for the claim map.
+    pub claims: Map<String, Value>,
+}
+
+/// What a token exchange or refresh gave.
+#[derive(Debug)]
+pub struct ProviderTokens {
+    /// The provider's access token. Never looked into: it may be opaque.
+    pub access: AccessToken,
+    /// When it ends.
+    pub expires_at: UnixTime,
+    /// Absent on a refresh without rotation.
+    pub refresh: Option<RefreshToken>,
+    /// From the ID token. Always there after a code exchange; a refresh may come without.
+    pub identity: Option<Identity>,
+}
+
+/// What the provider sees of a sign-in.
+#[derive(Debug)]
+pub struct SignIn<'a> {
+    /// Our own opaque state.
+    pub state: &'a str,
+    /// To be found in the ID token.
+    pub nonce: &'a str,
+    /// Our own PKCE challenge.
+    pub challenge: &'a CodeChallenge,
+}
+
+impl Provider {
+    /// Takes the settings; talks to nobody yet, so the house starts while the provider is down.
+    pub fn new(settings: ProviderSettings, callback: String, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
+        let profile = settings.preset;
+        let discovery = Discovery::new(settings.issuer.clone(), settings.timeout, outbound.clone(), Arc::clone(&clock));
+        Self { settings, profile, callback, outbound, discovery, clock }
+    }
+
+    /// The facts about this kind of provider.
+    pub fn profile(&self) -> &'static Profile {
+        self.profile
+    }
+
+    /// The URL that the browser is sent to: nothing in it comes from a client.
+    pub async fn authorize_url(&self, sign_in: &SignIn<'_>) -> Result<String, ProviderError> {
+        let metadata = self.discovery.metadata().await?;
+        let endpoint = metadata.authorization_endpoint.as_deref().ok_or_else(|| {
+            ProviderError::Misconfigured(
+                "discovery names no authorization_endpoint (a Cognito user pool needs a domain)".into(),
+            )
+        })?;
+        let mut query = form_urlencoded();
+        query
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.settings.client_id)
+            .append_pair("redirect_uri", &self.callback)
+            .append_pair("scope", &self.scopes().to_string())
+            .append_pair("state", sign_in.state)
+            .append_pair("nonce", sign_in.nonce)
+            .append_pair("code_challenge", sign_in.challenge.as_str())
+            .append_pair("code_challenge_method", vestibule_oauth::pkce::METHOD_S256);
+        if let Some(resource) = &self.settings.resource {
+            query.append_pair("resource", resource);
+        }
+        let separator = if endpoint.contains('?') { '&' } else { '?' };
+        Ok(format!("{endpoint}{separator}{}", query.finish()))
+    }
+
+    /// Checks the `iss` of the provider's redirect (RFC 9207 §2.4): if it is there it must be the provider's, and if the
+    /// provider announced it, it must be there.
+    pub async fn accepts_issuer(&self, iss: Option<&str>) -> Result<bool, ProviderError> {
+        match iss {
+            Some(iss) => Ok(iss == self.settings.issuer.as_str()),
+            None => Ok(!self.discovery.metadata().await?.authorization_response_iss_parameter_supported),
+        }
+    }
+
+    /// True when discovery has succeeded, now or before: for `/readyz`.
+    pub async fn ready(&self) -> Result<(), ProviderError> {
+        self.discovery.metadata().await.map(drop)
+    }
+
+    /// The only scopes ever asked for: the operator's.
+    fn scopes(&self) -> &ScopeSet {
+        &self.settings.scopes
+    }
+}
+
+fn form_urlencoded() -> url::form_urlencoded::Serializer<'static, String> {
+    url::form_urlencoded::Serializer::new(String::new())
+}

@@ -1,0 +1,105 @@
+//! What the upstream receives instead of the client's token (design §1 "Credential"; T18: the client's own never travels).
+
+use std::fmt;
+use std::future::Future;
+
+use http::{HeaderName, HeaderValue, header};
+use thiserror::Error;
+use vestibule_guard::Caller;
+use vestibule_oauth::secret::AccessToken;
+
+/// The kind of credential of a route.
+#[derive(Clone)]
+pub enum Credential {
+    /// Nothing: the upstream is reachable through us only.
+    None,
+    /// A token of ours for `audience`, which the upstream verifies through our keys.
+    VestibuleToken {
+        /// `aud` of the token.
+        audience: String,
+    },
+    /// The provider's access token of the user who calls.
+    ProviderToken,
+    /// A header that is the same for everybody, such as an API key.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Its value; mark it sensitive.
+        value: HeaderValue,
+    },
+}
+
+impl Credential {
+    /// The header that carries the credential.
+    pub(super) fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::None => None,
+            Self::VestibuleToken { .. } | Self::ProviderToken => Some(&header::AUTHORIZATION),
+            Self::Header { name, .. } => Some(name),
+        }
+    }
+
+    /// True when the credential tells the upstream who the user is, so that a new sign-in may mend a refusal.
+    pub(super) fn is_of_the_user(&self) -> bool {
+        matches!(self, Self::VestibuleToken { .. } | Self::ProviderToken)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::VestibuleToken { audience } => write!(f, "VestibuleToken({audience})"),
+            Self::ProviderToken => f.write_str("ProviderToken"),
+            Self::Header { name, .. } => write!(f, "Header({name})"),
+        }
+    }
+}
+
+/// Why there is no token for the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CredentialError {
+    /// The grant holds none, or a dead one: the user must sign in again (401).
+    #[error("the grant holds no token for the upstream")]
+    SignInAgain,
+    /// The store or the provider is away (503).
+    #[error("the token for the upstream cannot be had at the moment")]
+    Unavailable,
+}
+
+/// Where tokens for upstreams come from; the house implements it over its issuer and grants.
+pub trait UpstreamTokens: Send + Sync + 'static {
+    /// The addition of the house's verifier to a [`Caller`].
+    type Extra: Clone + Send + Sync + 'static;
+
+    /// A token of ours for `audience` in the name of `caller`.
+    fn vestibule_token(
+        &self,
+        caller: &Caller<Self::Extra>,
+        audience: &str,
+    ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
+
+    /// The provider's access token of `caller`.
+    fn provider_token(
+        &self,
+        caller: &Caller<Self::Extra>,
+    ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
+}
+
+/// The header to add to an upstream request.
+pub(super) async fn header_for<T: UpstreamTokens>(
+    credential: &Credential,
+    tokens: &T,
+    caller: &Caller<T::Extra>,
+) -> Result<Option<(HeaderName, HeaderValue)>, CredentialError> {
+    let token = match credential {
+        Credential::None => return Ok(None),
+        Credential::Header { name, value } => return Ok(Some((name.clone(), value.clone()))),
+        Credential::VestibuleToken { audience } => tokens.vestibule_token(caller, audience).await?,
+        Credential::ProviderToken => tokens.provider_token(caller).await?,
+    };
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| CredentialError::SignInAgain)?;
+    value.set_sensitive(true);
+    Ok(Some((header::AUTHORIZATION, value)))
+}

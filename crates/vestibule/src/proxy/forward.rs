@@ -1,0 +1,150 @@
+//! One exchange with the upstream: build the request, stream it, judge the answer, stream that (design laws 10 and 11).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::{Method, StatusCode, Version};
+use thiserror::Error;
+use vestibule_guard::fetch::FetchError;
+use vestibule_guard::{Caller, Refusal};
+
+use super::credential::{self, CredentialError, UpstreamTokens};
+use super::path::PathRefusal;
+use super::problem::Reference;
+use super::rewrite::Verdict;
+use super::upload::Upload;
+use super::{Proxy, Route, headers, path, problem, rewrite};
+
+/// Why the client gets an answer of ours.
+#[derive(Debug, Error)]
+enum ForwardError {
+    #[error("path refused: {0}")]
+    Path(#[from] PathRefusal),
+    #[error("method refused")]
+    Method,
+    #[error("the request body is too large")]
+    TooLarge,
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error("the upstream is silent")]
+    Silent,
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("the upstream switched protocols")]
+    Switched,
+    #[error("the upstream refused the configured credential")]
+    OurCredentialRefused,
+    #[error("the upstream refused: {}", .0.reason())]
+    Refused(Refusal),
+}
+
+pub(super) async fn forward<T: UpstreamTokens>(
+    proxy: &Proxy<T>,
+    route: &Route,
+    caller: &Caller<T::Extra>,
+    request: Request,
+) -> Response {
+    let reference = Reference::of(request.extensions(), proxy.random.as_ref());
+    match exchange(proxy, route, caller, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::warn!(
+                reference = %reference.0, path = %route.path, upstream = route.upstream.authority(), %error,
+                "request not forwarded"
+            );
+            explain(route, error, &reference)
+        }
+    }
+}
+
+async fn exchange<T: UpstreamTokens>(
+    proxy: &Proxy<T>,
+    route: &Route,
+    caller: &Caller<T::Extra>,
+    request: Request,
+) -> Result<Response, ForwardError> {
+    let (client, body) = request.into_parts();
+    // TRACE would show the client the credential that we add.
+    if matches!(client.method, Method::TRACE | Method::CONNECT) {
+        return Err(ForwardError::Method);
+    }
+    let target = path::target(&route.path, &route.upstream, &client.uri)?;
+    let (upload, progress) =
+        Upload::new(body, route.max_body_bytes).ok_or(ForwardError::TooLarge)?;
+    let secret = credential::header_for(&route.credential, &proxy.tokens, caller).await?;
+
+    // A new request: of the client's only method, headers and body travel on.
+    let mut upstream = http::Request::new(upload);
+    *upstream.method_mut() = client.method;
+    *upstream.uri_mut() = target;
+    *upstream.version_mut() = Version::HTTP_11;
+    *upstream.headers_mut() = client.headers;
+    headers::for_upstream(upstream.headers_mut(), route.credential.header());
+    if let Some((name, value)) = secret {
+        upstream.headers_mut().insert(name, value);
+    }
+
+    let sending = proxy.outbound.stream(upstream, Duration::MAX);
+    let response = tokio::select! {
+        response = sending => response,
+        () = progress.silence(route.header_timeout) => return Err(ForwardError::Silent),
+    };
+    let response = match response {
+        Ok(response) => response,
+        Err(_) if progress.is_too_long() => return Err(ForwardError::TooLarge),
+        Err(error) => return Err(error.into()),
+    };
+
+    let (mut parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ForwardError::Switched);
+    }
+    match rewrite::answer(route, caller, &mut parts) {
+        Verdict::Pass => {}
+        Verdict::Replace(refusal) => return Err(ForwardError::Refused(refusal)),
+        Verdict::OurCredentialRefused => return Err(ForwardError::OurCredentialRefused),
+    }
+    let mut answer = Response::new(Body::new(body));
+    *answer.status_mut() = parts.status;
+    *answer.headers_mut() = parts.headers;
+    Ok(answer)
+}
+
+fn explain(route: &Route, error: ForwardError, reference: &Reference) -> Response {
+    let failed = |status, message| problem::failed(status, message, reference);
+    match error {
+        ForwardError::Path(_) => problem::not_found("there is no such path here"),
+        ForwardError::Method => problem::method_not_allowed(),
+        ForwardError::TooLarge => problem::too_large(route.max_body_bytes),
+        ForwardError::Refused(refusal) => refusal.into_response(),
+        ForwardError::Credential(CredentialError::SignInAgain) => {
+            route.resource.refused_upstream().into_response()
+        }
+        ForwardError::Credential(CredentialError::Unavailable) => failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The sign-in cannot be checked at the moment",
+        ),
+        ForwardError::Silent => failed(
+            StatusCode::GATEWAY_TIMEOUT,
+            "The MCP server behind this gateway does not answer",
+        ),
+        ForwardError::Fetch(error) if error.is_timeout() => failed(
+            StatusCode::GATEWAY_TIMEOUT,
+            "The MCP server behind this gateway does not answer",
+        ),
+        ForwardError::Fetch(error) if error.is_before_sending() => failed(
+            StatusCode::BAD_GATEWAY,
+            "The MCP server behind this gateway cannot be reached",
+        ),
+        ForwardError::Fetch(_) | ForwardError::Switched => failed(
+            StatusCode::BAD_GATEWAY,
+            "The MCP server behind this gateway broke off or gave no valid answer",
+        ),
+        ForwardError::OurCredentialRefused => failed(
+            StatusCode::BAD_GATEWAY,
+            "The MCP server behind this gateway does not accept the gateway's credential; its operator must mend this",
+        ),
+    }
+}

@@ -1,0 +1,247 @@
+//! Header hygiene both ways (RFC 9110 §7.6.1, facts/mcp-authorization.md §2.2): what a client must not tell the upstream,
+//! what an upstream must not tell the client.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Of one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Credentials and browser context of the client; names for another method or path than the one that was checked.
+const NOT_UPSTREAM: [&str; 22] = [
+    "authorization",
+    "cookie",
+    "cookie2",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "max-forwards",
+    "origin",
+    "referer",
+    "remote-addr",
+    "remote-user",
+    "true-client-ip",
+    "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-remote-user",
+    "x-rewrite-url",
+    "x-webauth-user",
+];
+
+/// Families of headers with which gateways and clouds tell a server who is calling. From a client they are lies
+/// (`X-Amzn-…-Runtime-User-Id` impersonates a user, facts/cognito-and-agentcore.md §0.9).
+const NOT_UPSTREAM_PREFIXES: [&str; 20] = [
+    "cf-",
+    "proxy-",
+    "sec-fetch-",
+    "ssl-client-",
+    "tailscale-",
+    "x-amz-",
+    "x-amzn-",
+    "x-apigateway-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-client-",
+    "x-cluster-client-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-goog-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-original-",
+    "x-ssl-",
+    "x-vestibule-",
+];
+
+/// Says something about the upstream's origin, which is not the client's, or directs a web server in front of us.
+const NOT_DOWNSTREAM: [&str; 21] = [
+    "alt-svc",
+    "authentication-info",
+    "clear-site-data",
+    "nel",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "public-key-pins",
+    "public-key-pins-report-only",
+    "report-to",
+    "reporting-endpoints",
+    "server",
+    "service-worker-allowed",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "www-authenticate",
+    "x-accel-redirect",
+    "x-mcp-challenge",
+    "x-powered-by",
+    "x-sendfile",
+    "x-lighttpd-send-file",
+];
+
+const NOT_DOWNSTREAM_PREFIXES: [&str; 2] = ["access-control-", "x-amzn-remapped-"];
+
+/// Makes a client's headers fit for the upstream. `credential` is the header that will carry ours: the client's own of
+/// that name goes as well.
+pub(super) fn for_upstream(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
+    let credential = credential.map(|name| folded(name.as_str()));
+    retain(headers, |name| {
+        !NOT_UPSTREAM.contains(&name)
+            && !NOT_UPSTREAM_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            && credential.as_deref() != Some(name)
+    });
+}
+
+/// Makes an upstream's headers fit for the client.
+pub(super) fn for_client(headers: &mut HeaderMap) {
+    retain(headers, |name| {
+        !NOT_DOWNSTREAM.contains(&name)
+            && !NOT_DOWNSTREAM_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+    });
+}
+
+/// Drops hop-by-hop headers, those that `Connection` names, and what `keep` does not want. Names are compared with `_`
+/// read as `-`: CGI and WSGI servers cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
+fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| folded(name.trim()))
+        .collect();
+    let mut dropped: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        let plain = folded(name.as_str());
+        let plain = plain.as_str();
+        if HOP_BY_HOP.contains(&plain) || named.iter().any(|own| own == plain) || !keep(plain) {
+            dropped.push(name.clone());
+        }
+    }
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn map(names: &[&str]) -> HeaderMap {
+        names
+            .iter()
+            .map(|name| {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                (name, HeaderValue::from_static("v"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn t18_credentials_and_identities_of_the_client_stay_here() {
+        let mut headers = map(&[
+            "Authorization",
+            "Cookie",
+            "Origin",
+            "Referer",
+            "Host",
+            "Expect",
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-User",
+            "X_Forwarded_For",
+            "X-Real-Ip",
+            "X-Amzn-Bedrock-AgentCore-Runtime-User-Id",
+            "x-amz-security-token",
+            "Proxy-Authorization",
+            "Remote_User",
+            "X-HTTP-Method-Override",
+            "X-Original-URL",
+            "Sec-Fetch-Site",
+            "X-Api-Key",
+            "X_Api_Key",
+            "Transfer-Encoding",
+            "Upgrade",
+            "TE",
+        ]);
+        for_upstream(&mut headers, Some(&HeaderName::from_static("x-api-key")));
+        assert!(headers.is_empty(), "{headers:?}");
+    }
+
+    #[test]
+    fn what_mcp_needs_goes_through() {
+        let names = [
+            "mcp-session-id",
+            "mcp-protocol-version",
+            "mcp-method",
+            "mcp-name",
+            "mcp-param-region",
+            "last-event-id",
+            "accept",
+            "accept-encoding",
+            "content-type",
+            "content-length",
+            "user-agent",
+            "traceparent",
+            "x-request-id",
+        ];
+        let mut headers = map(&names);
+        for_upstream(&mut headers, None);
+        assert_eq!(headers.len(), names.len());
+        for_client(&mut headers);
+        assert_eq!(headers.len(), names.len());
+    }
+
+    #[test]
+    fn a_header_named_in_connection_ends_here() {
+        let mut headers = map(&["x-secret", "x-other"]);
+        headers.append("connection", HeaderValue::from_static("close, X-Secret"));
+        for_upstream(&mut headers, None);
+        assert_eq!(headers.len(), 1);
+        assert!(headers.contains_key("x-other"));
+    }
+
+    #[test]
+    fn an_upstream_cannot_speak_for_our_origin() {
+        let mut headers = map(&[
+            "Set-Cookie",
+            "Access-Control-Allow-Origin",
+            "Access-Control-Allow-Credentials",
+            "Strict-Transport-Security",
+            "Alt-Svc",
+            "Clear-Site-Data",
+            "Public-Key-Pins",
+            "Server",
+            "WWW-Authenticate",
+            "x-amzn-remapped-www-authenticate",
+            "X-Accel-Redirect",
+            "Connection",
+            "Keep-Alive",
+        ]);
+        for_client(&mut headers);
+        assert!(headers.is_empty(), "{headers:?}");
+    }
+}

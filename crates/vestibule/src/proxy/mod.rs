@@ -1,0 +1,128 @@
+//! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
+//!
+//! Way of a request: [`cors`] (preflight, origin) → guard → [`path`] → [`headers`] → [`credential`] → [`forward`] →
+//! [`rewrite`] → [`cors`].
+
+pub mod cors;
+pub mod credential;
+mod forward;
+mod headers;
+mod path;
+mod problem;
+mod rewrite;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use vestibule_guard::fetch::Outbound;
+use vestibule_guard::{Caller, Guard, ProtectedResource, VerifyToken};
+use vestibule_oauth::random::Random;
+use vestibule_oauth::well_known;
+
+pub use self::cors::{AllowedOrigins, CorsPolicy};
+pub use self::credential::{Credential, CredentialError, UpstreamTokens};
+pub use self::path::{Upstream, UpstreamError};
+pub use self::problem::Reference;
+
+/// One public path and the MCP server behind it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// What the guard protects.
+    pub resource: ProtectedResource,
+    /// Public path of the resource, as in its URI: `/mcp`, or `/` for the whole origin.
+    pub path: String,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// What the upstream receives as `Authorization`, or instead of it.
+    pub credential: Credential,
+    /// How long the upstream may be silent before its response headers: no byte of the request taken, no answer.
+    pub header_timeout: Duration,
+    /// Longest request body, in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// What every route shares: the way out and the source of upstream tokens.
+pub struct Proxy<T> {
+    outbound: Outbound,
+    tokens: T,
+    random: Arc<dyn Random>,
+}
+
+impl<T: UpstreamTokens> Proxy<T> {
+    /// A proxy that sends through `outbound` and asks `tokens` for what a [`Credential`] needs. `random` makes the
+    /// reference ids of failures.
+    pub fn new(outbound: Outbound, tokens: T, random: Arc<dyn Random>) -> Self {
+        Self {
+            outbound,
+            tokens,
+            random,
+        }
+    }
+
+    /// Sends an authenticated request to the upstream of `route`.
+    ///
+    /// Nothing is buffered in either direction, and nothing is spawned: dropping the future or the response drops the
+    /// upstream connection, which an MCP server takes as the cancellation of the request (MCP 2026-07-28).
+    pub async fn forward(
+        &self,
+        route: &Route,
+        caller: &Caller<T::Extra>,
+        request: Request,
+    ) -> Response {
+        forward::forward(self, route, caller, request).await
+    }
+}
+
+/// One resource, complete: CORS, guard and proxy in their order.
+pub struct Endpoint<V, T> {
+    /// Decides who may come in.
+    pub guard: Guard<V>,
+    /// Decides which web pages may ask.
+    pub cors: CorsPolicy,
+    /// Where it goes.
+    pub route: Route,
+    /// How it goes there.
+    pub proxy: Arc<Proxy<T>>,
+}
+
+impl<V, T> Endpoint<V, T>
+where
+    V: VerifyToken<Extra = T::Extra>,
+    T: UpstreamTokens,
+{
+    /// Answers any request at or below the public path of the route.
+    pub async fn handle(&self, request: Request) -> Response {
+        if cors::is_preflight(request.method(), request.headers()) {
+            return self.cors.preflight(request.headers());
+        }
+        let origin = request.headers().get(http::header::ORIGIN).cloned();
+        let mut response = self.answer(request).await;
+        self.cors.apply(origin.as_ref(), response.headers_mut());
+        response
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        if !self.cors.allows(request.headers()) {
+            return problem::forbidden_origin();
+        }
+        // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
+        if well_known::is_well_known(request.uri().path()) {
+            return problem::not_found("nothing is published here");
+        }
+        match self
+            .guard
+            .authenticate(request.headers(), request.uri().query())
+            .await
+        {
+            Ok(caller) => self.proxy.forward(&self.route, &caller, request).await,
+            Err(refusal) => {
+                tracing::debug!(reason = refusal.reason(), path = %self.route.path, "request refused");
+                refusal.into_response::<Body>()
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Refusals of our own, with a JSON-RPC body: without one, a dual-era client takes a 404 for an old server and starts to
+//! speak the legacy protocol (facts/mcp-authorization.md §2.1).
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Extensions, HeaderValue, StatusCode, header};
+use serde_json::json;
+use vestibule_oauth::random::Random;
+
+/// JSON-RPC: the request is not one we pass on.
+const INVALID_REQUEST: i32 = -32600;
+/// JSON-RPC: our side failed.
+const INTERNAL_ERROR: i32 = -32603;
+
+/// The reference id of a request, when something outside of the proxy has given it one: put it into the request's
+/// extensions, and failures show it.
+#[derive(Clone, Debug)]
+pub struct Reference(pub String);
+
+impl Reference {
+    pub(super) fn of(extensions: &Extensions, random: &dyn Random) -> Self {
+        extensions
+            .get::<Self>()
+            .cloned()
+            .unwrap_or_else(|| Self(random.token(9)))
+    }
+}
+
+pub(super) fn not_found(message: &str) -> Response {
+    json_rpc(StatusCode::NOT_FOUND, INVALID_REQUEST, message)
+}
+
+pub(super) fn method_not_allowed() -> Response {
+    let message = "this method is not passed on";
+    json_rpc(StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, message)
+}
+
+pub(super) fn forbidden_origin() -> Response {
+    let message = "web pages of this origin may not use this server; the operator can allow it";
+    json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
+}
+
+pub(super) fn too_large(limit: usize) -> Response {
+    let message = format!("the request is larger than {limit} bytes");
+    json_rpc(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, &message)
+}
+
+/// A 502, 503 or 504 with the reference under which the log has the cause.
+pub(super) fn failed(status: StatusCode, message: &str, reference: &Reference) -> Response {
+    let message = format!("{message} (reference {})", reference.0);
+    let mut response = json_rpc(status, INTERNAL_ERROR, &message);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+fn json_rpc(status: StatusCode, code: i32, message: &str) -> Response {
+    let error = json!({ "code": code, "message": message });
+    let body = json!({ "jsonrpc": "2.0", "id": null, "error": error });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,110 @@
+//! The request body on its way up: streamed, counted against a limit, and watched for silence.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::body::{Body, Bytes};
+use http_body::{Body as _, Frame, SizeHint};
+use thiserror::Error;
+use tokio::time::Instant;
+
+/// The body was longer than allowed.
+#[derive(Debug, Error)]
+#[error("the request body is longer than allowed")]
+struct TooLong;
+
+/// What is known about a body that somebody else is reading.
+pub(super) struct Progress {
+    started: Instant,
+    /// Milliseconds after `started` at which the body last moved.
+    moved: AtomicU64,
+    too_long: AtomicBool,
+}
+
+impl Progress {
+    /// True when the body ran over its limit.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.too_long.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the body has not moved for `limit`. A large upload over a slow line is not a silent upstream.
+    pub(super) async fn silence(&self, limit: Duration) {
+        loop {
+            let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+            let silent = self.started.elapsed().saturating_sub(moved);
+            match limit.checked_sub(silent) {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                _ => return,
+            }
+        }
+    }
+
+    fn note(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(now, Ordering::Relaxed);
+    }
+}
+
+/// A body with a limit.
+pub(super) struct Upload {
+    body: Body,
+    left: usize,
+    progress: Arc<Progress>,
+}
+
+impl Upload {
+    /// Wraps `body`; `None` when it announces more than `limit` bytes.
+    pub(super) fn new(body: Body, limit: usize) -> Option<(Self, Arc<Progress>)> {
+        if body.size_hint().lower() > limit as u64 {
+            return None;
+        }
+        let progress = Arc::new(Progress {
+            started: Instant::now(),
+            moved: AtomicU64::new(0),
+            too_long: AtomicBool::new(false),
+        });
+        let upload = Self {
+            body,
+            left: limit,
+            progress: Arc::clone(&progress),
+        };
+        Some((upload, progress))
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // Being asked for more is a sign of life of the upstream, and what came one of the client.
+        self.progress.note();
+        let Some(frame) = std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) else {
+            return Poll::Ready(None);
+        };
+        let frame = frame?;
+        if let Some(data) = frame.data_ref() {
+            let Some(left) = self.left.checked_sub(data.len()) else {
+                self.progress.too_long.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(TooLong.into())));
+            };
+            self.left = left;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

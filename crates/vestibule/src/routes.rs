@@ -1,0 +1,94 @@
+//! THE map: every path, its handler and its layers, in one function.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Method, StatusCode};
+
+use vestibule_oauth::url::is_loopback_host;
+use vestibule_oauth::well_known;
+
+use crate::House;
+use crate::authorization_server::{authorize, callback, consent, discovery, json, register, revoke, token};
+use crate::proxy::cors;
+use crate::{gateway, health};
+
+/// Builds the router.
+pub(crate) fn router(house: Arc<House>) -> Router {
+    // Read by programs, browser-based clients among them: any origin may ask, because no cookie is looked at.
+    let open = Router::new()
+        // RFC 8414, OpenID Connect Discovery, RFC 9728 in both forms; a JSON 404 for every other well-known path.
+        .route(well_known::AUTHORIZATION_SERVER, any(discovery::document))
+        .route("/.well-known", any(discovery::document))
+        .route("/.well-known/{*document}", any(discovery::document))
+        .route("/jwks.json", any(discovery::document))
+        // RFC 7591, RFC 6749 §3.2, RFC 7009.
+        .route("/register", post(register::register))
+        .route("/token", post(token::token))
+        .route("/revoke", post(revoke::revoke))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(cross_origin));
+
+    // Seen by people, in a browser, with cookies: never across origins (OAuth 2.1 §3.1).
+    let pages = Router::new()
+        .route("/authorize", get(authorize::authorize))
+        .route("/consent", post(consent::consent))
+        .route("/callback", get(callback::callback))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .method_not_allowed_fallback(wrong_method);
+
+    open.merge(pages)
+        // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
+        .fallback(gateway::gateway)
+        .layer(from_fn_with_state(Arc::clone(&house), every_answer))
+        .with_state(house)
+}
+
+/// 405 in JSON. axum has put `Allow` there.
+async fn wrong_method() -> Response {
+    json(StatusCode::METHOD_NOT_ALLOWED, &serde_json::json!({
+        "error": "invalid_request",
+        "error_description": "this endpoint does not answer that method"
+    }))
+}
+
+/// CORS for the open endpoints; the preflight is answered before anything else looks at the request.
+async fn cross_origin(request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS {
+        return cors::open_preflight(request.headers());
+    }
+    let mut response = next.run(request).await;
+    cors::open_apply(response.headers_mut());
+    response
+}
+
+/// What holds for every request: a development server answers only to its loopback names (DNS rebinding), and an https
+/// origin says that it is one.
+async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+    let https = house.settings().public_url.is_https();
+    if !https && !named_loopback(&request) {
+        return json(StatusCode::FORBIDDEN, &serde_json::json!({
+            "error": "invalid_request",
+            "error_description": "a development server answers only to localhost, 127.0.0.1 and [::1]"
+        }));
+    }
+    let mut response = next.run(request).await;
+    if https {
+        let value = HeaderValue::from_static("max-age=31536000");
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
+    }
+    response
+}
+
+fn named_loopback(request: &Request) -> bool {
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    let port = host.rfind(':').filter(|colon| host.get(*colon..).is_some_and(|port| !port.contains(']')));
+    is_loopback_host(host.get(..port.unwrap_or(host.len())).unwrap_or_default())
+}

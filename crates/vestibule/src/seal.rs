@@ -1,0 +1,290 @@
+//! Sealing: authenticated encryption of a typed value for one purpose, with key id and expiry (design §1 "Seal").
+//!
+//! Everything we hand to a browser or a client and want back unchanged goes through here. The purpose is bound three
+//! times: by the type parameter, by the key (HKDF with the purpose as info) and by the additional authenticated data,
+//! so a sealed state cannot come back as a code. The issuer is bound too, so two deployments that share a key file by
+//! accident do not accept each other's artefacts.
+//!
+//! Envelope, base64url behind a readable prefix: version (1 byte), key id (4), nonce (12), AES-256-GCM-SIV ciphertext.
+//! Plaintext: expiry in seconds (8 bytes, big-endian; 0 is "never"), then JSON.
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use vestibule_oauth::random::Random;
+use vestibule_oauth::time::UnixTime;
+use vestibule_oauth::url::Origin;
+
+const VERSION: u8 = 1;
+const KEY_ID_LEN: usize = 4;
+const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
+const EXPIRY_LEN: usize = 8;
+
+/// What a value is sealed for. One kind, one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A registered client, as its `client_id`.
+    Registration,
+    /// An authorization request that waits for consent, in the page's form.
+    Consent,
+    /// A sign-in under way at the provider, in a cookie.
+    Flow,
+    /// An authorization code.
+    Code,
+    /// A grant, as the refresh token.
+    Grant,
+    /// An access token.
+    Access,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [Self::Registration, Self::Consent, Self::Flow, Self::Code, Self::Grant, Self::Access];
+
+    /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Registration => "client registration",
+            Self::Consent => "consent",
+            Self::Flow => "flow",
+            Self::Code => "authorization code",
+            Self::Grant => "grant",
+            Self::Access => "access token",
+        }
+    }
+
+    /// What the text begins with, for people and secret scanners.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Registration => vestibule_oauth::client::REGISTERED_PREFIX,
+            Self::Consent => "vct_",
+            Self::Flow => "vfl_",
+            Self::Code => "vac_",
+            Self::Grant => "vrt_",
+            Self::Access => "vat_",
+        }
+    }
+}
+
+/// A value that can be sealed, for exactly one purpose.
+pub trait Sealable: Serialize + DeserializeOwned {
+    /// The purpose.
+    const KIND: Kind;
+}
+
+/// Why a sealed text did not open. The sender learns none of this; the log does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// Wrong prefix, not base64url, or too short.
+    #[error("not a sealed value of this kind")]
+    Malformed,
+    /// Sealed with a key that is not in the ring (any more).
+    #[error("sealed with a key that this server does not have")]
+    UnknownKey,
+    /// Changed, or sealed for another purpose or issuer.
+    #[error("the seal does not open: changed, or made for something else")]
+    Broken,
+    /// Too old.
+    #[error("expired")]
+    Expired,
+    /// Opened, but the content does not parse: made by an incompatible version.
+    #[error("the sealed content cannot be read")]
+    Content,
+}
+
+/// A sealing key of the ring with its derived keys.
+struct RingKey {
+    id: [u8; KEY_ID_LEN],
+    derived: Vec<LessSafeKey>,
+}
+
+/// Seals with the current key and opens with every key of the ring.
+pub struct Sealer {
+    issuer: Origin,
+    ring: Vec<RingKey>,
+}
+
+/// The ring holds no key, or key derivation failed.
+#[derive(Debug, Error)]
+#[error("the key ring has no usable sealing key; run `vestibule keys generate`")]
+pub struct NoSealingKey;
+
+impl Sealer {
+    /// Derives the keys of every purpose. The first ring key seals; all open.
+    pub fn new<'a>(
+        issuer: Origin,
+        keys: impl IntoIterator<Item = ([u8; KEY_ID_LEN], &'a Zeroizing<[u8; 32]>)>,
+    ) -> Result<Self, NoSealingKey> {
+        let derive = |(id, secret): ([u8; KEY_ID_LEN], &Zeroizing<[u8; 32]>)| {
+            let derived: Result<Vec<_>, _> = Kind::ALL.into_iter().map(|kind| derive_key(secret, kind)).collect();
+            derived.map(|derived| RingKey { id, derived })
+        };
+        let ring = keys.into_iter().map(derive).collect::<Result<Vec<_>, _>>()?;
+        if ring.is_empty() { Err(NoSealingKey) } else { Ok(Self { issuer, ring }) }
+    }
+
+    /// Seals a value. `expires_at` of `None` is for client registrations only: they live for years (law 7).
+    #[expect(clippy::expect_used, reason = "in-memory serialisation and encryption of a few kilobytes cannot fail")]
+    pub fn seal<T: Sealable>(&self, value: &T, expires_at: Option<UnixTime>, random: &dyn Random) -> String {
+        let key = self.ring.first().expect("checked in `new`");
+        let mut nonce = [0; NONCE_LEN];
+        random.fill(&mut nonce);
+        let mut body = Zeroizing::new(expires_at.unwrap_or_default().0.to_be_bytes().to_vec());
+        serde_json::to_writer(&mut *body, value).expect("sealed types serialise");
+        let tag = key
+            .key(T::KIND)
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), self.aad(T::KIND), &mut body)
+            .expect("the plaintext is far below the cipher's limit");
+        let mut envelope = Vec::with_capacity(HEADER_LEN + body.len() + tag.as_ref().len());
+        envelope.push(VERSION);
+        envelope.extend_from_slice(&key.id);
+        envelope.extend_from_slice(&nonce);
+        envelope.extend_from_slice(&body);
+        envelope.extend_from_slice(tag.as_ref());
+        format!("{}{}", T::KIND.prefix(), URL_SAFE_NO_PAD.encode(envelope))
+    }
+
+    /// Opens a text that was sealed for this very purpose and has not expired at `now`.
+    pub fn open<T: Sealable>(&self, text: &str, now: UnixTime) -> Result<T, SealError> {
+        let encoded = text.strip_prefix(T::KIND.prefix()).ok_or(SealError::Malformed)?;
+        let mut envelope = Zeroizing::new(URL_SAFE_NO_PAD.decode(encoded).map_err(|_| SealError::Malformed)?);
+        if envelope.len() < HEADER_LEN + EXPIRY_LEN || envelope.first() != Some(&VERSION) {
+            return Err(SealError::Malformed);
+        }
+        let (header, body) = envelope.split_at_mut(HEADER_LEN);
+        let (id, nonce) = header.get(1..).unwrap_or_default().split_at(KEY_ID_LEN);
+        let key = self.ring.iter().find(|key| key.id == id).ok_or(SealError::UnknownKey)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Malformed)?;
+        let plain = key.key(T::KIND).open_in_place(nonce, self.aad(T::KIND), body).map_err(|_| SealError::Broken)?;
+        let (expiry, json) = plain.split_first_chunk::<EXPIRY_LEN>().ok_or(SealError::Malformed)?;
+        let expires_at = UnixTime(u64::from_be_bytes(*expiry));
+        if expires_at != UnixTime::default() && expires_at <= now {
+            return Err(SealError::Expired);
+        }
+        serde_json::from_slice(json).map_err(|_| SealError::Content)
+    }
+
+    fn aad(&self, kind: Kind) -> Aad<String> {
+        Aad::from(format!("vestibule\0{}\0{}", kind.name(), self.issuer))
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer").field("issuer", &self.issuer).field("keys", &self.ring.len()).finish()
+    }
+}
+
+/// Serde for secrets inside a sealed value. `Secret` itself does not serialise, so that none leaves by accident; a field
+/// that is carried under seal says so with `#[serde(with = "crate::seal::carried")]`.
+pub(crate) mod carried {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use vestibule_oauth::secret::Secret;
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        Secret::deserialize(deserializer)
+    }
+}
+
+impl RingKey {
+    #[expect(clippy::indexing_slicing, reason = "one derived key per kind, in the order of the enum")]
+    fn key(&self, kind: Kind) -> &LessSafeKey {
+        &self.derived[kind as usize]
+    }
+}
+
+fn derive_key(secret: &Zeroizing<[u8; 32]>, kind: Kind) -> Result<LessSafeKey, NoSealingKey> {
+    let info = [b"vestibule seal v1 ", kind.name().as_bytes()];
+    let mut bytes = Zeroizing::new([0; 32]);
+    Salt::new(HKDF_SHA256, b"vestibule")
+        .extract(secret.as_ref())
+        .expand(&info, &AES_256_GCM_SIV)
+        .and_then(|okm| okm.fill(bytes.as_mut()))
+        .map_err(|_| NoSealingKey)?;
+    UnboundKey::new(&AES_256_GCM_SIV, bytes.as_ref()).map(LessSafeKey::new).map_err(|_| NoSealingKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use vestibule_oauth::random::SystemRandom;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct A(String);
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct B(String);
+    impl Sealable for A {
+        const KIND: Kind = Kind::Code;
+    }
+    impl Sealable for B {
+        const KIND: Kind = Kind::Grant;
+    }
+
+    const NOW: UnixTime = UnixTime(1_000);
+
+    fn sealer(issuer: &str, keys: &[u8]) -> Sealer {
+        let keys: Vec<_> = keys.iter().map(|&n| ([n; 4], Zeroizing::new([n; 32]))).collect();
+        Sealer::new(Origin::parse(issuer).unwrap(), keys.iter().map(|(id, secret)| (*id, secret))).unwrap()
+    }
+
+    fn seal(sealer: &Sealer, text: &str) -> String {
+        sealer.seal(&A(text.to_owned()), Some(NOW.plus(60)), &SystemRandom)
+    }
+
+    #[test]
+    fn a_seal_opens_for_its_purpose_issuer_key_and_time_only() {
+        let house = sealer("https://h", &[1]);
+        let sealed = seal(&house, "x");
+        assert_eq!(house.open::<A>(&sealed, NOW), Ok(A("x".into())));
+        assert_eq!(house.open::<B>(&sealed, NOW), Err(SealError::Malformed));
+        let renamed = sealed.replace(Kind::Code.prefix(), Kind::Grant.prefix());
+        assert_eq!(house.open::<B>(&renamed, NOW), Err(SealError::Broken));
+        assert_eq!(sealer("https://other", &[1]).open::<A>(&sealed, NOW), Err(SealError::Broken));
+        assert_eq!(sealer("https://h", &[2]).open::<A>(&sealed, NOW), Err(SealError::UnknownKey));
+        assert_eq!(house.open::<A>(&sealed, NOW.plus(60)), Err(SealError::Expired));
+    }
+
+    #[test]
+    fn an_older_key_of_the_ring_still_opens_and_the_first_seals() {
+        let before = sealer("https://h", &[1]);
+        let after = sealer("https://h", &[2, 1]);
+        assert!(after.open::<A>(&seal(&before, "x"), NOW).is_ok());
+        assert_eq!(before.open::<A>(&seal(&after, "x"), NOW), Err(SealError::UnknownKey));
+    }
+
+    #[test]
+    fn the_same_value_never_gives_the_same_text() {
+        let house = sealer("https://h", &[1]);
+        assert_ne!(seal(&house, "x"), seal(&house, "x"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_of_any_bit_is_noticed(text in ".{0,40}", position in any::<prop::sample::Index>(), bit in 0..8_u8) {
+            let house = sealer("https://h", &[1]);
+            let sealed = seal(&house, &text);
+            let mut bytes = URL_SAFE_NO_PAD.decode(&sealed[4..]).unwrap();
+            let index = position.index(bytes.len());
+            bytes[index] ^= 1 << bit;
+            let changed = format!("vac_{}", URL_SAFE_NO_PAD.encode(bytes));
+            prop_assert!(house.open::<A>(&changed, NOW).is_err());
+        }
+
+        #[test]
+        fn no_text_panics(text in "(vac_)?[A-Za-z0-9_-]{0,80}") {
+            prop_assert!(sealer("https://h", &[1]).open::<A>(&text, NOW).is_err());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What is wrong with a configuration: every problem at once, each with its place and, where one can be guessed, a
+//! correction (facts/deployment-and-operations.md §5.1 row 11).
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Everything that is wrong with a configuration. Prints one line for each problem.
+#[derive(Debug, Error)]
+#[error("{}", self.lines())]
+pub struct SettingsError {
+    problems: Vec<Problem>,
+}
+
+impl SettingsError {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
+    /// The problems, in the order in which they were found; never empty.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    fn lines(&self) -> String {
+        let lines: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it was written.
+    pub place: Place,
+    /// The configuration file's name, when there is one.
+    pub file: Option<String>,
+    /// The key, as `provider.client_id` or `resource[0].path`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong, in one sentence without a full stop. Never holds the value of a secret.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, &self.file) {
+            (Place::File { line, column }, Some(file)) => write!(f, "{file}:{line}:{column}: ")?,
+            (Place::File { line, column }, None) => write!(f, "line {line}, column {column}: ")?,
+            (Place::Variable(name), _) => write!(f, "{name}: ")?,
+            (Place::Nowhere, Some(file)) => write!(f, "{file}: ")?,
+            (Place::Nowhere, None) => {}
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the file, counted from one; columns count characters.
+    File {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// In this environment variable.
+    Variable(String),
+    /// Nowhere: it is missing, or a default.
+    Nowhere,
+}
+
+/// A value with the key and the place it was written at.
+#[derive(Clone, Debug)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) spot: Spot,
+}
+
+impl<T> Located<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Located<U> {
+        Located {
+            value: change(self.value),
+            spot: self.spot,
+        }
+    }
+}
+
+/// A key and the place it was written at.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub(super) key: String,
+    pub(super) place: Place,
+}
+
+/// Collects problems and warnings while a configuration is read.
+#[derive(Debug)]
+pub(super) struct Problems {
+    file: Option<PathBuf>,
+    found: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Problems {
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
+        Self {
+            file,
+            found: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// Records that the value at `spot` is wrong.
+    pub(super) fn add(&self, spot: &Spot, message: impl Into<String>) {
+        self.found.borrow_mut().push(Problem {
+            place: spot.place.clone(),
+            file: self.file.as_ref().map(|file| file.display().to_string()),
+            key: spot.key.clone(),
+            message: message.into(),
+        });
+    }
+
+    /// Records something that is allowed but unwise.
+    pub(super) fn warn(&self, spot: &Spot, message: &str) {
+        self.warnings
+            .borrow_mut()
+            .push(format!("{}: {message}", spot.key));
+    }
+
+    /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working
+    /// directory.
+    pub(super) fn resolve(&self, written: &Located<String>) -> PathBuf {
+        let directory = self.file.as_deref().and_then(Path::parent);
+        match (&written.spot.place, directory) {
+            (Place::File { .. }, Some(directory)) => directory.join(&written.value),
+            _ => PathBuf::from(&written.value),
+        }
+    }
+
+    /// `settings` when nothing was wrong, with the warnings.
+    pub(super) fn judge<T>(self, settings: Option<T>) -> Result<(T, Vec<String>), SettingsError> {
+        let mut found = self.found.into_inner();
+        match settings {
+            Some(settings) if found.is_empty() => Ok((settings, self.warnings.into_inner())),
+            _ => {
+                if found.is_empty() {
+                    found.push(Problem {
+                        place: Place::Nowhere,
+                        file: None,
+                        key: String::new(),
+                        message: "the configuration is incomplete".to_owned(),
+                    });
+                }
+                Err(SettingsError::new(found))
+            }
+        }
+    }
+}
+
+/// The one of `candidates` that `given` was probably meant to be.
+pub(super) fn closest<'a>(
+    given: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let given = given.to_ascii_lowercase();
+    let near = candidates.into_iter().filter_map(|candidate| {
+        let distance = strsim::damerau_levenshtein(&given, &candidate.to_ascii_lowercase());
+        let contained =
+            given.len() >= 4 && (candidate.contains(&given) || given.contains(candidate));
+        (distance <= given.len().div_ceil(3) || contained).then_some((distance, candidate))
+    });
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

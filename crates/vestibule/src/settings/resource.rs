@@ -1,0 +1,399 @@
+//! `[[resource]]`: the protected MCP endpoints — public path, upstream, scopes and what the upstream receives.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::secret::Secret;
+use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
+
+use super::problem::{Located, Problems, Spot};
+use super::section::Section;
+use super::tokens::{TOKEN_FORMATS, TokenFormat};
+
+/// One protected MCP endpoint.
+#[derive(Clone, Debug)]
+pub struct ResourceSettings {
+    /// The public path, as `/mcp`.
+    pub path: String,
+    /// The public URL, which is the resource identifier (RFC 8707, RFC 9728).
+    pub uri: ResourceUri,
+    /// A name for people, shown on the consent page.
+    pub name: Option<String>,
+    /// The MCP server.
+    pub upstream: Endpoint,
+    /// Every scope there is; may be empty.
+    pub scopes: ScopeSet,
+    /// What is granted to a client that asks for no scope; a subset of `scopes`.
+    pub default_scopes: ScopeSet,
+    /// The form of our access tokens for this resource.
+    pub token_format: TokenFormat,
+    /// What the upstream receives in place of the client's token.
+    pub credential: CredentialSettings,
+    /// How long the upstream may take until its response headers.
+    pub timeout: Duration,
+    /// Where people read about it (RFC 9728 `resource_documentation`).
+    pub documentation: Option<String>,
+    /// Certificate authorities (PEM) trusted for the upstream besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What the upstream receives in place of the client's token.
+#[derive(Clone, Debug, Default)]
+pub enum CredentialSettings {
+    /// Nothing.
+    #[default]
+    None,
+    /// A short-lived JWT of ours about the user.
+    VestibuleToken {
+        /// Its audience; the upstream's URL unless set.
+        audience: String,
+    },
+    /// The user's access token at the provider.
+    ProviderToken,
+    /// A fixed header, the same for every user.
+    Header {
+        /// The header's name.
+        name: HeaderName,
+        /// The header's value.
+        value: Secret,
+    },
+}
+
+/// First path segments that are ours. No resource may begin with one.
+const RESERVED: [&str; 13] = [
+    ".well-known",
+    "authorize",
+    "callback",
+    "connections",
+    "consent",
+    "healthz",
+    "introspect",
+    "jwks.json",
+    "readyz",
+    "register",
+    "revoke",
+    "token",
+    "version",
+];
+
+/// Headers that belong to the message or to the protocol and cannot carry a credential.
+const NOT_A_CREDENTIAL: [&str; 15] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl ResourceSettings {
+    /// A resource at `path` of `public_url` with every default, or why the two make no URL.
+    pub fn new(public_url: &Origin, path: &str, upstream: Endpoint) -> Result<Self, String> {
+        let path = public_path(path)?;
+        let uri = ResourceUri::parse(&public_url.join(&path)).map_err(|error| error.to_string())?;
+        Ok(Self {
+            path,
+            uri,
+            name: None,
+            upstream,
+            scopes: ScopeSet::default(),
+            default_scopes: ScopeSet::default(),
+            token_format: TokenFormat::default(),
+            credential: CredentialSettings::default(),
+            timeout: Duration::from_secs(300),
+            documentation: None,
+            ca_file: None,
+        })
+    }
+
+    /// Reads every `[[resource]]`. Without a public URL the values are checked, but there are no resources to return.
+    pub(super) fn read_all(
+        sections: Vec<Section<'_>>,
+        public_url: Option<&Origin>,
+        default_format: TokenFormat,
+        problems: &Problems,
+    ) -> Vec<Self> {
+        let mut paths: Vec<Located<String>> = Vec::new();
+        let mut resources = Vec::new();
+        if sections.is_empty() {
+            let spot = Spot {
+                key: "resource".to_owned(),
+                place: super::Place::Nowhere,
+            };
+            problems.add(&spot, "missing; write a `[[resource]]` with `path` and `upstream`, the MCP server to protect");
+        }
+        for mut section in sections {
+            let path = section.parsed("path", public_path);
+            if let Some(path) = section.required("path", path) {
+                refuse_overlap(&path, &paths, problems);
+                resources.extend(Self::read(section, &path.value, public_url, default_format));
+                paths.push(path);
+            } else {
+                let stand_in = "/mcp";
+                Self::read(section, stand_in, None, default_format);
+            }
+        }
+        resources
+    }
+
+    fn read(
+        mut section: Section<'_>,
+        path: &str,
+        public_url: Option<&Origin>,
+        default_format: TokenFormat,
+    ) -> Option<Self> {
+        let problems = section.problems();
+        let name = section.name("name");
+        let upstream = section.parsed("upstream", Endpoint::parse);
+        let upstream = section.required("upstream", upstream);
+        if let (Some(upstream), Some(public_url)) = (&upstream, public_url)
+            && url::Url::parse(upstream.value.as_str())
+                .is_ok_and(|url| url.origin().ascii_serialization() == public_url.as_str())
+        {
+            problems.add(
+                &upstream.spot,
+                "points back at `public_url`; every request would come back to us for ever",
+            );
+        }
+        let scopes = section.scopes("scopes");
+        let default_scopes = section.scopes("default_scopes");
+        let format = section.choice("token_format", &TOKEN_FORMATS);
+        let credential_spot = section.spot_of("credential");
+        let credential = CredentialSettings::read(
+            section.section("credential"),
+            upstream.as_ref().map(|url| &url.value),
+        );
+        let timeout = section.duration("timeout");
+        let documentation = section.parsed("documentation", Endpoint::parse);
+        let ca_file = section.file("ca_file");
+        section.finish();
+
+        let scopes_value = scopes.map_or_else(ScopeSet::default, |scopes| scopes.value);
+        if let Some(defaults) = default_scopes
+            .as_ref()
+            .filter(|defaults| !defaults.value.is_subset(&scopes_value))
+        {
+            let foreign: Vec<&str> = defaults
+                .value
+                .iter()
+                .filter(|scope| !scopes_value.contains(scope))
+                .collect();
+            problems.add(
+                &defaults.spot,
+                format!("`{}` is not among `scopes`", foreign.join("`, `")),
+            );
+        }
+        if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.value.is_zero()) {
+            problems.add(&timeout.spot, "must be longer than 0");
+        }
+        let token_format = format
+            .as_ref()
+            .map_or(default_format, |format| format.value);
+        if token_format == TokenFormat::Jwt
+            && matches!(credential, Some(CredentialSettings::ProviderToken))
+        {
+            let spot = format.map_or(credential_spot, |format| format.spot);
+            problems.add(
+                &spot,
+                "`provider-token` needs the format `sealed`: a JWT could be read by the client and cannot carry the provider's \
+                 token (see also `tokens.format`)",
+            );
+        }
+        let upstream = upstream?.value;
+        if !matches!(credential, Some(CredentialSettings::None) | None) && plain_and_far(&upstream)
+        {
+            problems.warn(
+                &section_spot(path),
+                "the upstream gets a credential over plain http, which anyone on the way can read",
+            );
+        }
+
+        let defaults = Self::new(public_url?, path, upstream).ok()?;
+        Some(Self {
+            name: name.map(|name| name.value),
+            default_scopes: default_scopes
+                .map_or_else(|| scopes_value.clone(), |scopes| scopes.value),
+            scopes: scopes_value,
+            token_format,
+            credential: credential?,
+            timeout: timeout.map_or(defaults.timeout, |timeout| timeout.value),
+            documentation: documentation.map(|url| url.value.as_str().to_owned()),
+            ca_file: ca_file.map(|file| file.value),
+            ..defaults
+        })
+    }
+}
+
+impl CredentialSettings {
+    fn read(mut section: Section<'_>, upstream: Option<&Endpoint>) -> Option<Self> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Kind {
+            None,
+            VestibuleToken,
+            ProviderToken,
+            Header,
+        }
+        let problems = section.problems();
+        let kinds = [
+            ("none", Kind::None),
+            ("vestibule-token", Kind::VestibuleToken),
+            ("provider-token", Kind::ProviderToken),
+            ("header", Kind::Header),
+        ];
+        let kind = section.choice("type", &kinds);
+        let audience = section.name("audience");
+        let name = section.parsed("name", credential_header);
+        let value = section.secret("value", "value_file");
+        if section.is_written() {
+            section.required("type", kind.as_ref());
+        }
+        let kind = match kind {
+            Some(kind) => kind.value,
+            None if section.is_written() => {
+                section.finish();
+                return None;
+            }
+            None => Kind::None,
+        };
+        if let Some(audience) = audience.as_ref().filter(|_| kind != Kind::VestibuleToken) {
+            problems.add(&audience.spot, "belongs to the type `vestibule-token`");
+        }
+        if kind != Kind::Header {
+            for spot in name
+                .iter()
+                .map(|name| &name.spot)
+                .chain(value.iter().map(|value| &value.spot))
+            {
+                problems.add(spot, "belongs to the type `header`");
+            }
+        }
+        let credential = match kind {
+            Kind::None => Some(Self::None),
+            Kind::ProviderToken => Some(Self::ProviderToken),
+            Kind::VestibuleToken => {
+                let audience = audience.map(|audience| audience.value);
+                audience
+                    .or_else(|| Some(upstream?.as_str().to_owned()))
+                    .map(|audience| Self::VestibuleToken { audience })
+            }
+            Kind::Header => {
+                let name = section.required("name", name);
+                if let Some(value) = value
+                    .as_ref()
+                    .filter(|value| HeaderValue::from_str(value.value.expose()).is_err())
+                {
+                    problems.add(&value.spot, "holds characters that a header cannot carry");
+                }
+                if !section.has_written(&["value_file"]) {
+                    section.required("value", value.as_ref());
+                }
+                name.zip(value).map(|(name, value)| Self::Header {
+                    name: name.value,
+                    value: value.value,
+                })
+            }
+        };
+        section.finish();
+        credential
+    }
+}
+
+/// Reads a public path: absolute, without trailing slash, dot segments or anything that needs encoding, and not ours.
+fn public_path(text: &str) -> Result<String, String> {
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(format!("'{text}' must begin with `/`, as in \"/mcp\""));
+    };
+    if rest.is_empty() {
+        return Err(
+            "a resource cannot be the whole site; give it a path such as \"/mcp\"".to_owned(),
+        );
+    }
+    if rest.ends_with('/') {
+        return Err(format!(
+            "must not end in `/`; write '{}'",
+            text.trim_end_matches('/')
+        ));
+    }
+    if rest.contains(['?', '#']) {
+        return Err("must not have a query or a fragment".to_owned());
+    }
+    let plain = |segment: &str| {
+        segment
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    for segment in rest.split('/') {
+        if segment.is_empty() || matches!(segment, "." | "..") || !plain(segment) {
+            return Err(format!(
+                "'{text}' may hold only letters, digits, `-`, `.`, `_` and `~` between single slashes"
+            ));
+        }
+        if segment.eq_ignore_ascii_case(".well-known") {
+            return Err("everything below `.well-known` is served by Vestibule itself".to_owned());
+        }
+    }
+    let first = rest.split('/').next().unwrap_or_default();
+    if RESERVED.contains(&first.to_ascii_lowercase().as_str()) {
+        return Err(format!(
+            "`/{first}` is an endpoint of Vestibule itself; choose another path"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn refuse_overlap(path: &Located<String>, others: &[Located<String>], problems: &Problems) {
+    let below = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    for other in others {
+        if path.value == other.value {
+            problems.add(
+                &path.spot,
+                format!("{} has this path already", other.spot.key),
+            );
+        } else if below(&path.value, &other.value) || below(&other.value, &path.value) {
+            let message = format!(
+                "'{}' and '{}' ({}) lie within each other",
+                path.value, other.value, other.spot.key
+            );
+            problems.add(&path.spot, message);
+        }
+    }
+}
+
+fn credential_header(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("'{text}' is not a header name"))?;
+    if NOT_A_CREDENTIAL.contains(&name.as_str()) || name.as_str().starts_with("mcp-") {
+        return Err(format!(
+            "`{name}` belongs to the message itself and cannot carry a credential"
+        ));
+    }
+    Ok(name)
+}
+
+/// True for plain http to a host that is not this computer.
+fn plain_and_far(upstream: &Endpoint) -> bool {
+    url::Url::parse(upstream.as_str())
+        .is_ok_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback_host))
+}
+
+fn section_spot(path: &str) -> Spot {
+    Spot {
+        key: format!("resource {path}"),
+        place: super::Place::Nowhere,
+    }
+}

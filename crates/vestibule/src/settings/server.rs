@@ -1,0 +1,239 @@
+//! `[server]` and `[log]`: where to listen, what a connection may cost, and what is logged.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::section::Section;
+
+/// Where to listen and what a connection may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// The certificate to serve TLS with; none behind a proxy that ends TLS.
+    pub tls: Option<TlsFiles>,
+    /// How many connections may be open at once; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's header.
+    pub header_timeout: Duration,
+    /// How long a client may take for the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// How long a connection without a request stays open. Longer than the 60 s of AWS load balancers, so that they and
+    /// not we close it.
+    pub idle_timeout: Duration,
+    /// How long requests in flight may go on after a signal to stop.
+    pub drain_timeout: Duration,
+    /// The largest request header, in bytes.
+    pub max_header_bytes: usize,
+    /// The largest request body that is passed on to an MCP server, in bytes.
+    pub max_body_bytes: usize,
+    /// Browser origins that may call us besides our own and those on this computer; `*` for all.
+    pub allowed_origins: Vec<String>,
+}
+
+/// A certificate chain and its private key, PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, our certificate first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The form of a log line.
+    pub format: LogFormat,
+    /// Which events are logged, in the syntax of `tracing_subscriber::EnvFilter` (`info`, `warn,vestibule=debug`).
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    #[default]
+    Json,
+    /// Text, for people.
+    Text,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: Self::default_listen(),
+            tls: None,
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            drain_timeout: Duration::from_secs(30),
+            max_header_bytes: 64 << 10,
+            max_body_bytes: 32 << 20,
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Port 8080 on this computer only, IPv4 and IPv6.
+    pub fn default_listen() -> Vec<SocketAddr> {
+        [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ]
+        .map(|ip| SocketAddr::new(ip, 8080))
+        .to_vec()
+    }
+
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let mut settings = Self::default();
+        if let Some(listen) = section.parsed_list("listen", |text| {
+            text.parse::<SocketAddr>().map_err(|_| {
+                format!("'{text}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
+            })
+        }) {
+            settings.listen.clear();
+            for address in listen.value {
+                if address.value.port() != 0 && settings.listen.contains(&address.value) {
+                    section
+                        .problems()
+                        .add(&address.spot, format!("{} is written twice", address.value));
+                }
+                settings.listen.push(address.value);
+            }
+            if settings.listen.is_empty() {
+                section
+                    .problems()
+                    .add(&listen.spot, "must name an address to listen on");
+            }
+        }
+        settings.tls = section.optional_section("tls").and_then(TlsFiles::read);
+        if let Some(most) = section.count("max_connections") {
+            if most.value == 0 {
+                section.problems().add(&most.spot, "must be at least 1");
+            }
+            settings.max_connections = most.value;
+        }
+        for (key, target) in [
+            ("header_timeout", &mut settings.header_timeout),
+            ("handshake_timeout", &mut settings.handshake_timeout),
+            ("idle_timeout", &mut settings.idle_timeout),
+        ] {
+            if let Some(written) = section.duration(key) {
+                if written.value.is_zero() {
+                    section
+                        .problems()
+                        .add(&written.spot, "must be longer than 0");
+                }
+                *target = written.value;
+            }
+        }
+        if let Some(drain) = section.duration("drain_timeout") {
+            settings.drain_timeout = drain.value;
+        }
+        for (key, target, smallest, largest) in [
+            (
+                "max_header_bytes",
+                &mut settings.max_header_bytes,
+                8 << 10,
+                1 << 20,
+            ),
+            (
+                "max_body_bytes",
+                &mut settings.max_body_bytes,
+                1 << 10,
+                1 << 30,
+            ),
+        ] {
+            if let Some(written) = section.size(key) {
+                if !(smallest..=largest).contains(&written.value) {
+                    let message = format!(
+                        "must be between {} and {} KiB",
+                        smallest >> 10,
+                        largest >> 10
+                    );
+                    section.problems().add(&written.spot, message);
+                }
+                *target = written.value;
+            }
+        }
+        if let Some(origins) = section.parsed_list("allowed_origins", browser_origin) {
+            settings.allowed_origins = origins
+                .value
+                .into_iter()
+                .map(|origin| origin.value)
+                .collect();
+        }
+        section.finish();
+        settings
+    }
+}
+
+impl TlsFiles {
+    fn read(mut section: Section<'_>) -> Option<Self> {
+        let cert = section.file("cert");
+        let cert = section.required("cert", cert);
+        let key = section.file("key");
+        let key = section.required("key", key);
+        section.finish();
+        Some(Self {
+            cert: cert?.value,
+            key: key?.value,
+        })
+    }
+}
+
+/// An origin as a browser sends it in `Origin`, or `*`. Plain http is allowed: an intranet page may be the client.
+fn browser_origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let url = url::Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let canonical = url.map(|url| url.origin().ascii_serialization());
+    match canonical {
+        Some(canonical) if canonical == text => Ok(canonical),
+        Some(canonical) => Err(format!("'{text}' is not an origin; write '{canonical}'")),
+        None => Err(format!(
+            "'{text}' is not an origin such as https://app.example, nor `*`"
+        )),
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+impl LogSettings {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let mut settings = Self::default();
+        if let Some(format) = section.choice(
+            "format",
+            &[("json", LogFormat::Json), ("text", LogFormat::Text)],
+        ) {
+            settings.format = format.value;
+        }
+        let filter = section.parsed("filter", |text| {
+            EnvFilter::builder()
+                .parse(text)
+                .map(|_| text.to_owned())
+                .map_err(|error| format!("not a log filter: {error}"))
+        });
+        if let Some(filter) = filter {
+            settings.filter = filter.value;
+        }
+        section.finish();
+        settings
+    }
+}
