@@ -75,7 +75,7 @@ install_node() {
     local dir=$work/$1
     if ! cmp -s "$dir/package-lock.json" "$dir/node_modules/installed-lock.json"; then
         say "installing the packages of $1"
-        (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+        (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --silent)
         cp "$dir/package-lock.json" "$dir/node_modules/installed-lock.json"
     fi
 }
