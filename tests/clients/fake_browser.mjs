@@ -12,6 +12,7 @@ export class FakeBrowser {
   /** Top-level visits: how often an application opened this browser. */
   visits = 0;
   #cookies = [];
+  #passwords = 0;
   #username;
   #password;
   #log;
@@ -25,6 +26,7 @@ export class FakeBrowser {
   /** Opens `url` and goes on until the browser is sent to `callback`. Returns that whole URL. */
   async visit(url, callback) {
     this.visits += 1;
+    this.#passwords = 0;
     const until = new URL(callback);
     // `from` is the page whose form started this navigation; undefined: the address bar.
     let step = { url: new URL(url), method: 'GET', body: undefined, from: undefined, crossed: false };
@@ -97,9 +99,11 @@ export class FakeBrowser {
     const attributes = attributesOf(form[1]);
     const fields = new URLSearchParams();
     let submit;
+    let asksPassword = false;
     for (const [, tag, text] of form[2].matchAll(/<(input|button)\b([^>]*)>/gi)) {
       const field = attributesOf(text);
       const type = (field.type ?? (tag.toLowerCase() === 'button' ? 'submit' : 'text')).toLowerCase();
+      asksPassword ||= type === 'password';
       if (type === 'submit' || type === 'image') {
         if (!submit) {
           submit = field;
@@ -110,6 +114,7 @@ export class FakeBrowser {
         fields.append(field.name, this.#value(field, type));
       }
     }
+    if (asksPassword && ++this.#passwords > 1) throw new BrowserError(`${bare(page.url)} refused the password`);
     const action = new URL(submit?.formaction ?? attributes.action ?? page.url.href, page.url);
     const method = (submit?.formmethod ?? attributes.method ?? 'GET').toUpperCase();
     if (method === 'GET') action.search = fields.toString();

@@ -63,10 +63,12 @@ class FakeBrowser:
     password: str
     visits: int = 0
     _cookies: list[Cookie] = field(default_factory=list)
+    _passwords: int = 0
 
     def visit(self, url: str, callback: str) -> str:
         """Open `url` and go on until the browser is sent to `callback`. Returns that whole URL."""
         self.visits += 1
+        self._passwords = 0
         until = urlsplit(callback)
         step = Step(urlsplit(url))
         for _ in range(MAX_HOPS):
@@ -150,6 +152,10 @@ class FakeBrowser:
                 if kind in ("checkbox", "radio") and "checked" not in given:
                     continue
                 pairs.append((given["name"], self._value(given, kind)))
+        if any(given.get("type", "").lower() == "password" for _, given in form.fields):
+            self._passwords += 1
+            if self._passwords > 1:
+                raise BrowserError(f"{bare(page.url)} refused the password")
         submit = submit or {}
         action = submit.get("formaction") or form.attributes.get("action") or page.url.geturl()
         url = urlsplit(urljoin(page.url.geturl(), action))
