@@ -42,6 +42,18 @@ pub struct Verified<E> {
     pub extra: E,
 }
 
+impl<E> std::fmt::Debug for Verified<E> {
+    /// Without claims and addition: they may hold what must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verified")
+            .field("subject", &self.subject)
+            .field("client_id", &self.client_id)
+            .field("scope", &self.scope)
+            .field("token_id", &self.token_id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why a token is not good. Everything but `Unavailable` is the client's to mend, by signing in again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TokenRefusal {
@@ -131,10 +143,6 @@ impl<X> Caller<X> {
 
 impl<X> std::fmt::Debug for Caller<X> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Caller")
-            .field("subject", &self.0.subject)
-            .field("client_id", &self.0.client_id)
-            .field("scope", &self.0.scope)
-            .finish_non_exhaustive()
+        f.debug_tuple("Caller").field(&self.0).finish()
     }
 }

@@ -193,7 +193,10 @@ impl JwksSource {
             });
         }
         self.attempted.store(now.0, Ordering::Relaxed);
-        let keys = Arc::new(self.request().await?);
+        let result = self.request().await;
+        // Again afterwards: those who waited for a slow failure must not each repeat it.
+        self.attempted.store(self.clock.now().0, Ordering::Relaxed);
+        let keys = Arc::new(result?);
         tracing::debug!(url = %self.url, keys = keys.len(), "signing keys fetched");
         self.cached.store(Some(Arc::new(Fetched {
             keys: Arc::clone(&keys),

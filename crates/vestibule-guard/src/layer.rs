@@ -180,6 +180,7 @@ fn refuse(resource: &ProtectedResource, refusal: TokenRefusal) -> Refusal {
 }
 
 /// Puts a [`Guard`] in front of any HTTP service; see the crate's example.
+#[derive(Debug)]
 pub struct GuardLayer<V>(Guard<V>);
 
 impl<V: VerifyToken> GuardLayer<V> {
@@ -207,6 +208,7 @@ impl<V, S> Layer<S> for GuardLayer<V> {
 }
 
 /// A service behind a [`Guard`].
+#[derive(Debug)]
 pub struct Guarded<V, S> {
     guard: Guard<V>,
     inner: S,

@@ -45,7 +45,7 @@
 //! ```
 
 mod bearer;
-mod caller;
+pub mod caller;
 pub mod fetch;
 pub mod jwks_verifier;
 pub mod keys;

@@ -201,9 +201,14 @@ impl Client {
 }
 
 /// A redirect URI that was matched against a client's registered ones: the only thing a redirect can be built from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It serialises so that it can travel under seal with the sign-in it belongs to; what comes back out of a seal was
+/// matched before it went in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchedRedirect {
-    pub(crate) uri: RedirectUri,
+    #[serde(rename = "u")]
+    uri: RedirectUri,
+    #[serde(rename = "t")]
     trusted: bool,
 }
 
@@ -217,14 +222,6 @@ impl MatchedRedirect {
     /// computer. Anybody can register an https address (OAuth 2.1 §7.12.2).
     pub fn may_redirect_unasked(&self) -> bool {
         self.trusted || self.uri.class() == crate::url::RedirectClass::Loopback
-    }
-
-    /// Takes a redirect URI out of an artefact that was sealed only after a match.
-    pub fn from_sealed(uri: RedirectUri) -> Self {
-        Self {
-            uri,
-            trusted: false,
-        }
     }
 }
 

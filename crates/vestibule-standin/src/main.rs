@@ -17,6 +17,10 @@ use vestibule_standin::cognito::{
 /// A stand-in for an Amazon Cognito user pool, on loopback only. Not for production: its users and secrets are public.
 #[derive(Parser)]
 #[command(name = "vestibule-standin", version)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct Arguments {
     /// Print one line of JSON when ready, instead of text.
     #[arg(long)]

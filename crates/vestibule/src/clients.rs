@@ -50,14 +50,24 @@ impl ClientRegistry {
             auth_method: ClientAuthMethod::None,
             application_type: None,
         };
-        Self { preregistered: settings.preregistered.iter().map(client).collect() }
+        Self {
+            preregistered: settings.preregistered.iter().map(client).collect(),
+        }
     }
 
     /// The client behind a `client_id` as it came over the wire.
-    pub fn resolve(&self, sealer: &Sealer, client_id: &str, now: UnixTime) -> Result<Client, UnknownClient> {
+    pub fn resolve(
+        &self,
+        sealer: &Sealer,
+        client_id: &str,
+        now: UnixTime,
+    ) -> Result<Client, UnknownClient> {
         match ClientId::parse(client_id).ok_or(UnknownClient::Malformed)? {
             ClientId::PreRegistered(id) => {
-                let found = self.preregistered.iter().find(|client| client.id.as_str() == id);
+                let found = self
+                    .preregistered
+                    .iter()
+                    .find(|client| client.id.as_str() == id);
                 found.cloned().ok_or(UnknownClient::NotConfigured)
             }
             ClientId::Registered(id) => {
@@ -82,7 +92,12 @@ impl ClientRegistry {
     }
 
     /// Seals a registration into a `client_id` that never expires.
-    pub fn register(&self, sealer: &Sealer, registration: Registration, random: &dyn Random) -> Client {
+    pub fn register(
+        &self,
+        sealer: &Sealer,
+        registration: Registration,
+        random: &dyn Random,
+    ) -> Client {
         let id = sealer.seal(&registration, None, random);
         registration.into_client(ClientId::Registered(id))
     }

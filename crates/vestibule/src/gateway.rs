@@ -18,7 +18,10 @@ use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 use crate::authorization_server::not_found;
 use crate::grants::{Access, RevokedTokens};
 use crate::issuer::{TokenError, TokenIssuer};
-use crate::proxy::{AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream, UpstreamTokens};
+use crate::proxy::{
+    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
+    UpstreamTokens,
+};
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
 use crate::{BuildError, House, trust};
@@ -35,9 +38,16 @@ impl VerifyToken for OwnTokens {
     /// The whole access token's content: the credential may need the provider's token out of it.
     type Extra = Arc<Access>;
 
-    async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Verified<Arc<Access>>, TokenRefusal> {
+    async fn verify(
+        &self,
+        token: &str,
+        resource: &ResourceUri,
+    ) -> Result<Verified<Arc<Access>>, TokenRefusal> {
         let now = self.clock.now();
-        let access = self.issuer.verify(token, resource.as_str(), now).map_err(|error| refusal(&error))?;
+        let access = self
+            .issuer
+            .verify(token, resource.as_str(), now)
+            .map_err(|error| refusal(&error))?;
         if self.revoked.contains(&access.id, now) {
             return Err(TokenRefusal::Revoked);
         }
@@ -55,10 +65,13 @@ impl VerifyToken for OwnTokens {
 
 fn refusal(error: &TokenError) -> TokenRefusal {
     match error {
-        TokenError::Seal(SealError::Expired) | TokenError::Claims(ClaimsError::Expired(_) | ClaimsError::NotYetValid(_)) => {
+        TokenError::Seal(SealError::Expired)
+        | TokenError::Claims(ClaimsError::Expired(_) | ClaimsError::NotYetValid(_)) => {
             TokenRefusal::Expired
         }
-        TokenError::Audience | TokenError::Claims(ClaimsError::Audience) => TokenRefusal::WrongAudience,
+        TokenError::Audience | TokenError::Claims(ClaimsError::Audience) => {
+            TokenRefusal::WrongAudience
+        }
         TokenError::Claims(ClaimsError::Issuer(_)) => TokenRefusal::WrongIssuer,
         TokenError::Seal(SealError::Broken | SealError::UnknownKey)
         | TokenError::Jws(JwsError::Signature | JwsError::UnknownKey(_) | JwsError::KeyMismatch) => {
@@ -78,17 +91,29 @@ pub struct OwnCredentials {
 impl UpstreamTokens for OwnCredentials {
     type Extra = Arc<Access>;
 
-    async fn vestibule_token(&self, caller: &Caller<Arc<Access>>, audience: &str) -> Result<AccessToken, CredentialError> {
-        let minted = self.issuer.mint_for_upstream(caller.extra(), audience, self.clock.now());
+    async fn vestibule_token(
+        &self,
+        caller: &Caller<Arc<Access>>,
+        audience: &str,
+    ) -> Result<AccessToken, CredentialError> {
+        let minted = self
+            .issuer
+            .mint_for_upstream(caller.extra(), audience, self.clock.now());
         minted.map(AccessToken::new).map_err(|error| {
             tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
             CredentialError::Unavailable
         })
     }
 
-    async fn provider_token(&self, caller: &Caller<Arc<Access>>) -> Result<AccessToken, CredentialError> {
+    async fn provider_token(
+        &self,
+        caller: &Caller<Arc<Access>>,
+    ) -> Result<AccessToken, CredentialError> {
         // Absent when the resource's credential was another one while the token was issued: a refresh mends it.
-        caller.extra().provider_token().ok_or(CredentialError::SignInAgain)
+        caller
+            .extra()
+            .provider_token()
+            .ok_or(CredentialError::SignInAgain)
     }
 }
 
@@ -106,15 +131,29 @@ impl Gateway {
         clock: &Arc<dyn Clock>,
         random: &Arc<dyn Random>,
     ) -> Result<Self, BuildError> {
-        let cors = CorsPolicy { own: settings.public_url.clone(), allowed: allowed_origins(&settings.server.allowed_origins) };
+        let cors = CorsPolicy {
+            own: settings.public_url.clone(),
+            allowed: allowed_origins(&settings.server.allowed_origins),
+        };
         let mut endpoints = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
-            let trust = trust(&format!("resource {}", resource.path), resource.ca_file.as_deref())?;
+            let name = format!("resource {}", resource.path);
+            let trust = trust(
+                &name,
+                resource.upstream.as_str(),
+                resource.ca_file.as_deref(),
+            )?;
             // The operator typed the upstream's address: it may be private.
             let outbound = Outbound::new(AddressPolicy::Configured, &trust);
-            let verifier =
-                OwnTokens { issuer: Arc::clone(issuer), revoked: Arc::clone(revoked), clock: Arc::clone(clock) };
-            let tokens = OwnCredentials { issuer: Arc::clone(issuer), clock: Arc::clone(clock) };
+            let verifier = OwnTokens {
+                issuer: Arc::clone(issuer),
+                revoked: Arc::clone(revoked),
+                clock: Arc::clone(clock),
+            };
+            let tokens = OwnCredentials {
+                issuer: Arc::clone(issuer),
+                clock: Arc::clone(clock),
+            };
             let route = route(settings, resource)?;
             endpoints.push(Endpoint {
                 guard: Guard::new(route.resource.clone(), verifier),
@@ -128,14 +167,21 @@ impl Gateway {
 
     /// The endpoint at or above a path.
     fn find(&self, path: &str) -> Option<&Endpoint<OwnTokens, OwnCredentials>> {
-        let covers = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.endpoints.iter().find(|endpoint| covers(&endpoint.route.path))
+        let covers = |own: &str| {
+            path.strip_prefix(own)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.endpoints
+            .iter()
+            .find(|endpoint| covers(&endpoint.route.path))
     }
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.endpoints.iter().map(|endpoint| &endpoint.route)).finish()
+        f.debug_list()
+            .entries(self.endpoints.iter().map(|endpoint| &endpoint.route))
+            .finish()
     }
 }
 
@@ -152,21 +198,32 @@ pub async fn gateway(State(house): State<Arc<House>>, request: Request) -> Respo
 }
 
 fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, BuildError> {
-    let wrong = |cause: String| BuildError::Resource { path: resource.path.clone(), cause };
+    let wrong = |cause: String| BuildError::Resource {
+        path: resource.path.clone(),
+        cause,
+    };
     let credential = match &resource.credential {
         CredentialSettings::None => Credential::None,
-        CredentialSettings::VestibuleToken { audience } => Credential::VestibuleToken { audience: audience.clone() },
+        CredentialSettings::VestibuleToken { audience } => Credential::VestibuleToken {
+            audience: audience.clone(),
+        },
         CredentialSettings::ProviderToken => Credential::ProviderToken,
         CredentialSettings::Header { name, value } => {
-            let mut value = HeaderValue::try_from(value.expose()).map_err(|error| wrong(error.to_string()))?;
+            let mut value =
+                HeaderValue::try_from(value.expose()).map_err(|error| wrong(error.to_string()))?;
             value.set_sensitive(true);
-            Credential::Header { name: name.clone(), value }
+            Credential::Header {
+                name: name.clone(),
+                value,
+            }
         }
     };
     Ok(Route {
         resource: ProtectedResource {
             uri: resource.uri.clone(),
-            metadata_url: settings.public_url.join(&protected_resource_path(&resource.path)),
+            metadata_url: settings
+                .public_url
+                .join(&protected_resource_path(&resource.path)),
             // Everything a session normally needs: several clients cannot step up later (facts/clients.md §6.8).
             scopes_for_challenge: resource.scopes.clone(),
         },

@@ -19,7 +19,10 @@ pub async fn healthz() -> Response {
 /// unready, because tokens that were issued keep working.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     match house.provider().ready().await {
-        Ok(()) => respond(StatusCode::OK, &json!({ "status": "ready", "provider": "ok" })),
+        Ok(()) => respond(
+            StatusCode::OK,
+            &json!({ "status": "ready", "provider": "ok" }),
+        ),
         Err(error) => {
             let body = json!({ "status": "waiting", "provider": error.slug() });
             respond(StatusCode::SERVICE_UNAVAILABLE, &body)

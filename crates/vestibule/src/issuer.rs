@@ -8,7 +8,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use vestibule_oauth::jose::{Audience, Claims, ClaimsError, Expected, JwkSet, Jws, JwsError, SigningAlg, SigningKey, SigningKeyError};
+use vestibule_oauth::jose::{
+    Audience, Claims, ClaimsError, Expected, JwkSet, Jws, JwsError, SigningAlg, SigningKey,
+    SigningKeyError,
+};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::time::UnixTime;
@@ -33,7 +36,9 @@ pub enum IssuerError {
     #[error("a signing key of the ring is unusable: {0}")]
     Key(#[from] SigningKeyError),
     /// The ring has no key for the configured algorithm.
-    #[error("the key ring has no {0} key; run `vestibule keys generate --alg {0}` or change tokens.signing_alg")]
+    #[error(
+        "the key ring has no {0} key; run `vestibule keys generate --alg {0}` or change tokens.signing_alg"
+    )]
     NoKey(SigningAlg),
 }
 
@@ -80,12 +85,26 @@ impl TokenIssuer {
         alg: SigningAlg,
         random: Arc<dyn Random>,
     ) -> Result<Self, IssuerError> {
-        let keys = ring.signing.iter().map(|entry| SigningKey::from_pem(entry.alg, &entry.pem));
+        let keys = ring
+            .signing
+            .iter()
+            .map(|entry| SigningKey::from_pem(entry.alg, &entry.pem));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let current = keys.iter().position(|key| key.alg() == alg).ok_or(IssuerError::NoKey(alg))?;
+        let current = keys
+            .iter()
+            .position(|key| key.alg() == alg)
+            .ok_or(IssuerError::NoKey(alg))?;
         let public: Vec<Value> = keys.iter().map(|key| key.public_jwk().clone()).collect();
         let verifying = JwkSet::from_values(&public);
-        Ok(Self { issuer, sealer, keys, current, verifying, jwks: json!({ "keys": public }), random })
+        Ok(Self {
+            issuer,
+            sealer,
+            keys,
+            current,
+            verifying,
+            jwks: json!({ "keys": public }),
+            random,
+        })
     }
 
     /// The document behind `/jwks.json` (RFC 7517 §5).
@@ -101,7 +120,11 @@ impl TokenIssuer {
     /// Writes an access token. The JWT format drops the provider's token: a JWT is readable by whoever holds it.
     pub fn mint(&self, access: &Access, format: TokenFormat) -> Result<String, MintError> {
         match format {
-            TokenFormat::Sealed => Ok(self.sealer.seal(access, Some(access.expires_at), self.random.as_ref())),
+            TokenFormat::Sealed => {
+                Ok(self
+                    .sealer
+                    .seal(access, Some(access.expires_at), self.random.as_ref()))
+            }
             TokenFormat::Jwt => {
                 let mut claims = access.claims.clone();
                 claims.insert("aud".into(), json!(access.audience));
@@ -114,11 +137,19 @@ impl TokenIssuer {
     }
 
     /// Writes the token that an upstream receives instead of the client's (credential `vestibule-token`).
-    pub fn mint_for_upstream(&self, access: &Access, audience: &str, now: UnixTime) -> Result<String, MintError> {
+    pub fn mint_for_upstream(
+        &self,
+        access: &Access,
+        audience: &str,
+        now: UnixTime,
+    ) -> Result<String, MintError> {
         let mut claims = access.claims.clone();
         claims.insert("aud".into(), json!(audience));
         claims.insert("iat".into(), json!(now));
-        claims.insert("exp".into(), json!(access.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME))));
+        claims.insert(
+            "exp".into(),
+            json!(access.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME))),
+        );
         self.fill(&mut claims, access);
         self.sign(UPSTREAM_TOKEN_TYPE, &claims)
     }
@@ -127,10 +158,20 @@ impl TokenIssuer {
     pub fn verify(&self, token: &str, audience: &str, now: UnixTime) -> Result<Access, TokenError> {
         if token.starts_with(Kind::Access.prefix()) {
             let access: Access = self.sealer.open(token, now)?;
-            return if access.audience == audience { Ok(access) } else { Err(TokenError::Audience) };
+            return if access.audience == audience {
+                Ok(access)
+            } else {
+                Err(TokenError::Audience)
+            };
         }
-        let claims = Jws::parse(token)?.expect_type(&[Some(ACCESS_TOKEN_TYPE)])?.verify(&self.verifying)?;
-        let expected = Expected { issuer: self.issuer.as_str(), audience: Audience::Contains(audience), now };
+        let claims = Jws::parse(token)?
+            .expect_type(&[Some(ACCESS_TOKEN_TYPE)])?
+            .verify(&self.verifying)?;
+        let expected = Expected {
+            issuer: self.issuer.as_str(),
+            audience: Audience::Contains(audience),
+            now,
+        };
         let claims = Claims::check(claims, &expected)?;
         // We are the issuer, so no clock skew is due: the token ends when we said it does.
         if claims.expires_at() <= now {
@@ -144,8 +185,14 @@ impl TokenIssuer {
         if token.starts_with(Kind::Access.prefix()) {
             return Ok(self.sealer.open(token, now)?);
         }
-        let claims = Jws::parse(token)?.expect_type(&[Some(ACCESS_TOKEN_TYPE)])?.verify(&self.verifying)?;
-        let expected = Expected { issuer: self.issuer.as_str(), audience: Audience::Unchecked, now };
+        let claims = Jws::parse(token)?
+            .expect_type(&[Some(ACCESS_TOKEN_TYPE)])?
+            .verify(&self.verifying)?;
+        let expected = Expected {
+            issuer: self.issuer.as_str(),
+            audience: Audience::Unchecked,
+            now,
+        };
         let claims = Claims::check(claims, &expected)?;
         let audience = claims.text("aud").map(str::to_owned)?;
         Self::access_of(&claims, &audience)
@@ -153,18 +200,39 @@ impl TokenIssuer {
 
     fn access_of(claims: &Claims, audience: &str) -> Result<Access, TokenError> {
         let text = |name| claims.text(name).map(str::to_owned);
-        let issued_at = claims.get("iat").and_then(Value::as_u64).ok_or(ClaimsError::Missing("iat"))?;
-        let standard = ["iss", "sub", "aud", "client_id", "scope", "jti", "iat", "exp"];
-        let mapped = claims.members().iter().filter(|(name, _)| !standard.contains(&name.as_str()));
+        let issued_at = claims
+            .get("iat")
+            .and_then(Value::as_u64)
+            .ok_or(ClaimsError::Missing("iat"))?;
+        let standard = [
+            "iss",
+            "sub",
+            "aud",
+            "client_id",
+            "scope",
+            "jti",
+            "iat",
+            "exp",
+        ];
+        let mapped = claims
+            .members()
+            .iter()
+            .filter(|(name, _)| !standard.contains(&name.as_str()));
         Ok(Access::new(
             text("jti")?,
             text("sub")?,
             text("client_id")?,
             audience.to_owned(),
-            claims.get("scope").and_then(Value::as_str).map(ScopeSet::parse).unwrap_or_default(),
+            claims
+                .get("scope")
+                .and_then(Value::as_str)
+                .map(ScopeSet::parse)
+                .unwrap_or_default(),
             UnixTime(issued_at),
             claims.expires_at(),
-            mapped.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            mapped
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
         ))
     }
 
@@ -177,7 +245,10 @@ impl TokenIssuer {
         claims.insert("scope".into(), json!(access.scope));
     }
 
-    #[expect(clippy::indexing_slicing, reason = "`current` is a position found in `keys`")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`current` is a position found in `keys`"
+    )]
     fn sign(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, MintError> {
         Ok(self.keys[self.current].sign(typ, claims)?)
     }

@@ -20,6 +20,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod test_directory;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -97,11 +98,17 @@ impl House {
             settings.tokens.signing_alg,
             Arc::clone(&random),
         )?);
-        let provider_trust = trust("provider.ca_file", settings.provider.ca_file.as_deref())?;
+        let ca_file = settings.provider.ca_file.as_deref();
+        let provider_trust = trust("the provider", settings.provider.issuer.as_str(), ca_file)?;
         // The operator typed the provider's address: it may be private.
         let outbound = Outbound::new(AddressPolicy::Configured, &provider_trust);
         let callback = settings.public_url.join("/callback");
-        let provider = Provider::new(settings.provider.clone(), callback, outbound, Arc::clone(&clock));
+        let provider = Provider::new(
+            settings.provider.clone(),
+            callback,
+            outbound,
+            Arc::clone(&clock),
+        );
         let revoked = Arc::new(RevokedTokens::default());
         let gateway = Gateway::build(&settings, &issuer, &revoked, &clock, &random)?;
         Ok(Arc::new(Self {
@@ -165,7 +172,10 @@ impl House {
 
     /// The resource at a public path.
     pub(crate) fn resource_at(&self, path: &str) -> Option<&ResourceSettings> {
-        self.settings.resources.iter().find(|resource| resource.path == path)
+        self.settings
+            .resources
+            .iter()
+            .find(|resource| resource.path == path)
     }
 
     /// The resource that the `resource` parameters of a request mean; the only or first one when there are none (clients
@@ -174,22 +184,42 @@ impl House {
         let Some(first) = presented.first() else {
             return self.settings.resources.first();
         };
-        let meant = self.settings.resources.iter().find(|resource| self.means(resource, first))?;
-        presented.iter().all(|uri| self.means(meant, uri)).then_some(meant)
+        let meant = self
+            .settings
+            .resources
+            .iter()
+            .find(|resource| self.means(resource, first))?;
+        presented
+            .iter()
+            .all(|uri| self.means(meant, uri))
+            .then_some(meant)
     }
 
     /// True when `presented` means this resource. The bare origin means the only resource, when there is one: its
     /// document stands at the root as well (design §9).
     pub(crate) fn means(&self, resource: &ResourceSettings, presented: &str) -> bool {
         let origin = self.settings.public_url.as_str();
-        let bare_origin = presented.strip_suffix('/').unwrap_or(presented).eq_ignore_ascii_case(origin);
+        let bare_origin = presented
+            .strip_suffix('/')
+            .unwrap_or(presented)
+            .eq_ignore_ascii_case(origin);
         resource.uri.is_meant_by(presented) || (bare_origin && self.settings.resources.len() == 1)
     }
 }
 
-/// The system's certificate authorities and one file more.
-pub(crate) fn trust(name: &str, ca_file: Option<&std::path::Path>) -> Result<Trust, BuildError> {
-    let unreadable = |cause: String| BuildError::Trust { name: name.to_owned(), cause };
-    let pem = ca_file.map(|path| std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display()))));
-    Trust::platform(pem.transpose()?.as_deref()).map_err(|error| unreadable(error.to_string()))
+/// Whom to believe about the host of `url`: the system's certificate authorities and one file more. Plain http needs
+/// nobody, so development works on a machine without certificate authorities.
+pub(crate) fn trust(name: &str, url: &str, ca_file: Option<&Path>) -> Result<Trust, BuildError> {
+    let unreadable = |cause: String| BuildError::Trust {
+        name: name.to_owned(),
+        cause,
+    };
+    if url.starts_with("http://") && ca_file.is_none() {
+        return Trust::nobody().map_err(|error| unreadable(error.to_string()));
+    }
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display())))
+    };
+    let pem = ca_file.map(read).transpose()?;
+    Trust::platform(pem.as_deref()).map_err(|error| unreadable(error.to_string()))
 }

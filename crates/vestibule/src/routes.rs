@@ -14,7 +14,9 @@ use vestibule_oauth::url::is_loopback_host;
 use vestibule_oauth::well_known;
 
 use crate::House;
-use crate::authorization_server::{authorize, callback, consent, discovery, json, register, revoke, token};
+use crate::authorization_server::{
+    authorize, callback, consent, discovery, json, register, revoke, token,
+};
 use crate::proxy::cors;
 use crate::{gateway, health};
 
@@ -52,10 +54,13 @@ pub(crate) fn router(house: Arc<House>) -> Router {
 
 /// 405 in JSON. axum has put `Allow` there.
 async fn wrong_method() -> Response {
-    json(StatusCode::METHOD_NOT_ALLOWED, &serde_json::json!({
-        "error": "invalid_request",
-        "error_description": "this endpoint does not answer that method"
-    }))
+    json(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &serde_json::json!({
+            "error": "invalid_request",
+            "error_description": "this endpoint does not answer that method"
+        }),
+    )
 }
 
 /// CORS for the open endpoints; the preflight is answered before anything else looks at the request.
@@ -73,22 +78,34 @@ async fn cross_origin(request: Request, next: Next) -> Response {
 async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
     let https = house.settings().public_url.is_https();
     if !https && !named_loopback(&request) {
-        return json(StatusCode::FORBIDDEN, &serde_json::json!({
-            "error": "invalid_request",
-            "error_description": "a development server answers only to localhost, 127.0.0.1 and [::1]"
-        }));
+        return json(
+            StatusCode::FORBIDDEN,
+            &serde_json::json!({
+                "error": "invalid_request",
+                "error_description": "a development server answers only to localhost, 127.0.0.1 and [::1]"
+            }),
+        );
     }
     let mut response = next.run(request).await;
     if https {
         let value = HeaderValue::from_static("max-age=31536000");
-        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, value);
     }
     response
 }
 
 fn named_loopback(request: &Request) -> bool {
-    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default();
-    let port = host.rfind(':').filter(|colon| host.get(*colon..).is_some_and(|port| !port.contains(']')));
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|value| value.to_str().ok());
+    let host = host
+        .or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
+        .unwrap_or_default();
+    let port = host
+        .rfind(':')
+        .filter(|colon| host.get(*colon..).is_some_and(|port| !port.contains(']')));
     is_loopback_host(host.get(..port.unwrap_or(host.len())).unwrap_or_default())
 }

@@ -44,7 +44,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Registration, Self::Consent, Self::Flow, Self::Code, Self::Grant, Self::Access];
+    const ALL: [Self; 6] = [
+        Self::Registration,
+        Self::Consent,
+        Self::Flow,
+        Self::Code,
+        Self::Grant,
+        Self::Access,
+    ];
 
     /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
     fn name(self) -> &'static str {
@@ -121,16 +128,38 @@ impl Sealer {
         keys: impl IntoIterator<Item = ([u8; KEY_ID_LEN], &'a Zeroizing<[u8; 32]>)>,
     ) -> Result<Self, NoSealingKey> {
         let derive = |(id, secret): ([u8; KEY_ID_LEN], &Zeroizing<[u8; 32]>)| {
-            let derived: Result<Vec<_>, _> = Kind::ALL.into_iter().map(|kind| derive_key(secret, kind)).collect();
+            let derived: Result<Vec<_>, _> = Kind::ALL
+                .into_iter()
+                .map(|kind| derive_key(secret, kind))
+                .collect();
             derived.map(|derived| RingKey { id, derived })
         };
-        let ring = keys.into_iter().map(derive).collect::<Result<Vec<_>, _>>()?;
-        if ring.is_empty() { Err(NoSealingKey) } else { Ok(Self { issuer, ring }) }
+        let ring = keys
+            .into_iter()
+            .map(derive)
+            .collect::<Result<Vec<_>, _>>()?;
+        if ring.is_empty() {
+            Err(NoSealingKey)
+        } else {
+            Ok(Self { issuer, ring })
+        }
     }
 
     /// Seals a value. `expires_at` of `None` is for client registrations only: they live for years (law 7).
-    #[expect(clippy::expect_used, reason = "in-memory serialisation and encryption of a few kilobytes cannot fail")]
-    pub fn seal<T: Sealable>(&self, value: &T, expires_at: Option<UnixTime>, random: &dyn Random) -> String {
+    ///
+    /// # Panics
+    ///
+    /// Never: what is sealed serialises, and is far smaller than the cipher's limit.
+    #[expect(
+        clippy::expect_used,
+        reason = "in-memory serialisation and encryption of a few kilobytes cannot fail"
+    )]
+    pub fn seal<T: Sealable>(
+        &self,
+        value: &T,
+        expires_at: Option<UnixTime>,
+        random: &dyn Random,
+    ) -> String {
         let key = self.ring.first().expect("checked in `new`");
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);
@@ -138,7 +167,11 @@ impl Sealer {
         serde_json::to_writer(&mut *body, value).expect("sealed types serialise");
         let tag = key
             .key(T::KIND)
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), self.aad(T::KIND), &mut body)
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                self.aad(T::KIND),
+                &mut body,
+            )
             .expect("the plaintext is far below the cipher's limit");
         let mut envelope = Vec::with_capacity(HEADER_LEN + body.len() + tag.as_ref().len());
         envelope.push(VERSION);
@@ -151,17 +184,32 @@ impl Sealer {
 
     /// Opens a text that was sealed for this very purpose and has not expired at `now`.
     pub fn open<T: Sealable>(&self, text: &str, now: UnixTime) -> Result<T, SealError> {
-        let encoded = text.strip_prefix(T::KIND.prefix()).ok_or(SealError::Malformed)?;
-        let mut envelope = Zeroizing::new(URL_SAFE_NO_PAD.decode(encoded).map_err(|_| SealError::Malformed)?);
+        let encoded = text
+            .strip_prefix(T::KIND.prefix())
+            .ok_or(SealError::Malformed)?;
+        let mut envelope = Zeroizing::new(
+            URL_SAFE_NO_PAD
+                .decode(encoded)
+                .map_err(|_| SealError::Malformed)?,
+        );
         if envelope.len() < HEADER_LEN + EXPIRY_LEN || envelope.first() != Some(&VERSION) {
             return Err(SealError::Malformed);
         }
         let (header, body) = envelope.split_at_mut(HEADER_LEN);
         let (id, nonce) = header.get(1..).unwrap_or_default().split_at(KEY_ID_LEN);
-        let key = self.ring.iter().find(|key| key.id == id).ok_or(SealError::UnknownKey)?;
+        let key = self
+            .ring
+            .iter()
+            .find(|key| key.id == id)
+            .ok_or(SealError::UnknownKey)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Malformed)?;
-        let plain = key.key(T::KIND).open_in_place(nonce, self.aad(T::KIND), body).map_err(|_| SealError::Broken)?;
-        let (expiry, json) = plain.split_first_chunk::<EXPIRY_LEN>().ok_or(SealError::Malformed)?;
+        let plain = key
+            .key(T::KIND)
+            .open_in_place(nonce, self.aad(T::KIND), body)
+            .map_err(|_| SealError::Broken)?;
+        let (expiry, json) = plain
+            .split_first_chunk::<EXPIRY_LEN>()
+            .ok_or(SealError::Malformed)?;
         let expires_at = UnixTime(u64::from_be_bytes(*expiry));
         if expires_at != UnixTime::default() && expires_at <= now {
             return Err(SealError::Expired);
@@ -176,7 +224,10 @@ impl Sealer {
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealer").field("issuer", &self.issuer).field("keys", &self.ring.len()).finish()
+        f.debug_struct("Sealer")
+            .field("issuer", &self.issuer)
+            .field("keys", &self.ring.len())
+            .finish()
     }
 }
 
@@ -186,17 +237,25 @@ pub(crate) mod carried {
     use serde::{Deserialize as _, Deserializer, Serializer};
     use vestibule_oauth::secret::Secret;
 
-    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        secret: &Secret,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(secret.expose())
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Secret, D::Error> {
         Secret::deserialize(deserializer)
     }
 }
 
 impl RingKey {
-    #[expect(clippy::indexing_slicing, reason = "one derived key per kind, in the order of the enum")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "one derived key per kind, in the order of the enum"
+    )]
     fn key(&self, kind: Kind) -> &LessSafeKey {
         &self.derived[kind as usize]
     }
@@ -210,7 +269,9 @@ fn derive_key(secret: &Zeroizing<[u8; 32]>, kind: Kind) -> Result<LessSafeKey, N
         .expand(&info, &AES_256_GCM_SIV)
         .and_then(|okm| okm.fill(bytes.as_mut()))
         .map_err(|_| NoSealingKey)?;
-    UnboundKey::new(&AES_256_GCM_SIV, bytes.as_ref()).map(LessSafeKey::new).map_err(|_| NoSealingKey)
+    UnboundKey::new(&AES_256_GCM_SIV, bytes.as_ref())
+        .map(LessSafeKey::new)
+        .map_err(|_| NoSealingKey)
 }
 
 #[cfg(test)]
@@ -235,8 +296,15 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_000);
 
     fn sealer(issuer: &str, keys: &[u8]) -> Sealer {
-        let keys: Vec<_> = keys.iter().map(|&n| ([n; 4], Zeroizing::new([n; 32]))).collect();
-        Sealer::new(Origin::parse(issuer).unwrap(), keys.iter().map(|(id, secret)| (*id, secret))).unwrap()
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|&n| ([n; 4], Zeroizing::new([n; 32])))
+            .collect();
+        Sealer::new(
+            Origin::parse(issuer).unwrap(),
+            keys.iter().map(|(id, secret)| (*id, secret)),
+        )
+        .unwrap()
     }
 
     fn seal(sealer: &Sealer, text: &str) -> String {
@@ -251,9 +319,18 @@ mod tests {
         assert_eq!(house.open::<B>(&sealed, NOW), Err(SealError::Malformed));
         let renamed = sealed.replace(Kind::Code.prefix(), Kind::Grant.prefix());
         assert_eq!(house.open::<B>(&renamed, NOW), Err(SealError::Broken));
-        assert_eq!(sealer("https://other", &[1]).open::<A>(&sealed, NOW), Err(SealError::Broken));
-        assert_eq!(sealer("https://h", &[2]).open::<A>(&sealed, NOW), Err(SealError::UnknownKey));
-        assert_eq!(house.open::<A>(&sealed, NOW.plus(60)), Err(SealError::Expired));
+        assert_eq!(
+            sealer("https://other", &[1]).open::<A>(&sealed, NOW),
+            Err(SealError::Broken)
+        );
+        assert_eq!(
+            sealer("https://h", &[2]).open::<A>(&sealed, NOW),
+            Err(SealError::UnknownKey)
+        );
+        assert_eq!(
+            house.open::<A>(&sealed, NOW.plus(60)),
+            Err(SealError::Expired)
+        );
     }
 
     #[test]
@@ -261,7 +338,10 @@ mod tests {
         let before = sealer("https://h", &[1]);
         let after = sealer("https://h", &[2, 1]);
         assert!(after.open::<A>(&seal(&before, "x"), NOW).is_ok());
-        assert_eq!(before.open::<A>(&seal(&after, "x"), NOW), Err(SealError::UnknownKey));
+        assert_eq!(
+            before.open::<A>(&seal(&after, "x"), NOW),
+            Err(SealError::UnknownKey)
+        );
     }
 
     #[test]

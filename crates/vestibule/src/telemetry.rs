@@ -1,9 +1,91 @@
-//! stub
+//! Logs on stderr, and the reference that ties an error a user sees to the log line that explains it (law 12).
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use vestibule_oauth::random::Random;
-/// x
-#[derive(Debug)]
-pub struct ReferenceId(String);
-impl ReferenceId { /// x
- pub fn new(r:&dyn Random)->Self{Self(r.token(8))} /// x
- pub fn as_str(&self)->&str{&self.0}}
-impl std::fmt::Display for ReferenceId { fn fmt(&self,f:&mut std::fmt::Formatter<'_>)->std::fmt::Result{f.write_str(&self.0)}}
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// Why there are no logs.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter is not in the syntax of `EnvFilter`.
+    #[error("log.filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Somebody has installed a subscriber before.
+    #[error("logging is installed already")]
+    Installed(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Sends this process's events to stderr. Once for each process.
+///
+/// `colour` is for people at a terminal; it has no effect on JSON.
+pub fn install(log: &LogSettings, colour: bool) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match log.format {
+        LogFormat::Json => {
+            registry
+                .with(lines.json().flatten_event(true).with_span_list(false))
+                .try_init()?;
+        }
+        LogFormat::Text => registry.with(lines.with_ansi(colour)).try_init()?,
+    }
+    Ok(())
+}
+
+/// A reference id: shown to the user with an error, logged as `reference`, easy to read out on the telephone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReferenceId([u8; 8]);
+
+impl ReferenceId {
+    /// A new one.
+    pub fn new(random: &dyn Random) -> Self {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        Self(bytes)
+    }
+}
+
+/// Thirteen letters and digits of Crockford's base 32, which has no `i`, `l`, `o` and `u`.
+impl fmt::Display for ReferenceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ALPHABET: [char; 32] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f', 'g',
+            'h', 'j', 'k', 'm', 'n', 'p', 'q', 'r', 's', 't', 'v', 'w', 'x', 'y', 'z',
+        ];
+        let number = u64::from_be_bytes(self.0);
+        for shift in (0..13).rev() {
+            let digit = usize::try_from((number >> (5 * shift)) & 31).unwrap_or_default();
+            fmt::Write::write_char(f, ALPHABET.get(digit).copied().unwrap_or('0'))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_oauth::random::SystemRandom;
+
+    use super::*;
+
+    #[test]
+    fn a_reference_is_thirteen_unmistakable_characters() {
+        assert_eq!(ReferenceId([0; 8]).to_string(), "0000000000000");
+        assert_eq!(ReferenceId([0xff; 8]).to_string(), "fzzzzzzzzzzzz");
+        assert_eq!(
+            ReferenceId(33_u64.to_be_bytes()).to_string(),
+            "0000000000011"
+        );
+        assert_ne!(
+            ReferenceId::new(&SystemRandom),
+            ReferenceId::new(&SystemRandom)
+        );
+    }
+}

@@ -240,6 +240,19 @@ mod tests {
         assert_eq!(interleave_families(vec![c, a, b]), [c, a, b]);
     }
 
+    #[tokio::test]
+    async fn spellings_that_only_libc_understands_are_refused_too() {
+        // TLS would refuse these names as well; this is the layer below it.
+        for host in ["127.1", "2130706433", "0x7f.1", "0177.0.0.1"] {
+            let uri: Uri = format!("https://{host}:9/").parse().unwrap();
+            let error = dial(AddressPolicy::PublicOnly, &uri).await.unwrap_err();
+            assert!(
+                matches!(error, DialError::Refused { .. }),
+                "{host}: {error}"
+            );
+        }
+    }
+
     #[test]
     fn a_ca_file_without_a_certificate_is_refused() {
         assert!(matches!(

@@ -105,3 +105,19 @@ async fn an_issuer_that_is_away_from_the_start_is_not_hammered() {
     clock.advance(COLD_THROTTLE_SECONDS);
     verify(&source, &key).await.unwrap();
 }
+
+#[tokio::test]
+async fn callers_who_waited_for_a_slow_failure_do_not_each_repeat_it() {
+    let key = testing::key(0);
+    let server = Server::start(String::new()).await;
+    server.answer(503, "");
+    let (source, clock) = source(&server);
+    let callers = futures_util::future::join_all((0..10).map(|_| verify(&source, &key)));
+    let time_passes = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        clock.advance(COLD_THROTTLE_SECONDS);
+    };
+    let (results, ()) = futures_util::future::join(callers, time_passes).await;
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!(server.requests(), 1);
+}

@@ -9,7 +9,8 @@ use axum::response::Response;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
-use crate::cognito::authorize::{AuthorizationRequest, SESSION_COOKIE};
+use crate::cognito::authorization_request::AuthorizationRequest;
+use crate::cognito::authorize::SESSION_COOKIE;
 use crate::cognito::faults::Injected;
 use crate::cognito::http::{Params, cookie, html, redirect};
 use crate::cognito::state::{Pool, Session};

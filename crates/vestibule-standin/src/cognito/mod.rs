@@ -8,12 +8,13 @@
 //! | Endpoint | File |
 //! |---|---|
 //! | `<issuer>/.well-known/*` | `discovery` |
-//! | `GET /oauth2/authorize`, `GET /error` | `authorize` |
+//! | `GET /oauth2/authorize`, `GET /error` | `authorize`, `authorization_request`, `refusal` |
 //! | `GET`, `POST /login` | `login` |
 //! | `POST /oauth2/token` | `token` |
 //! | `POST /oauth2/revoke`, `GET /oauth2/userInfo`, `GET /logout` | `revoke`, `userinfo`, `logout` |
 //! | `/_control/*` | `control_http` |
 
+mod authorization_request;
 mod authorize;
 mod client_auth;
 mod control;
@@ -27,6 +28,7 @@ mod logout;
 mod options;
 mod pages;
 mod random;
+mod refusal;
 mod revoke;
 mod state;
 mod token;

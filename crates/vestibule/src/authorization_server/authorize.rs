@@ -91,7 +91,11 @@ pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Res
         Err(error) => {
             // `state` goes back even when it is what was wrong; a doubled one cannot.
             let state = params.get("state").ok().flatten();
-            let refusal = RedirectError { code: error.code(), description: error.to_string(), slug: "authorization_request" };
+            let refusal = RedirectError {
+                code: error.code(),
+                description: error.to_string(),
+                slug: "authorization_request",
+            };
             refusal.respond(&house, &redirect, state, redirect.may_redirect_unasked())
         }
     }
@@ -103,8 +107,14 @@ fn identify(house: &House, query: &str) -> Result<(Params, Client, MatchedRedire
         return Err(DisplayError::TooLong);
     }
     let params = Params::parse(query.as_bytes())?;
-    let client = house.clients().resolve(house.sealer(), params.require("client_id")?, house.now())?;
-    let redirect = client.match_redirect(params.get("redirect_uri")?, &house.settings().clients.private_use_schemes)?;
+    let client =
+        house
+            .clients()
+            .resolve(house.sealer(), params.require("client_id")?, house.now())?;
+    let redirect = client.match_redirect(
+        params.get("redirect_uri")?,
+        &house.settings().clients.private_use_schemes,
+    )?;
     Ok((params, client, redirect))
 }
 
@@ -117,23 +127,44 @@ fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<
     if request.response_type.as_deref() != Some("code") {
         return Err(RequestError::ResponseType);
     }
-    if request.response_mode.as_deref().is_some_and(|mode| mode != "query") {
+    if request
+        .response_mode
+        .as_deref()
+        .is_some_and(|mode| mode != "query")
+    {
         return Err(RequestError::ResponseMode);
     }
-    let challenge = CodeChallenge::parse(request.code_challenge.as_deref(), request.code_challenge_method.as_deref())?;
+    let challenge = CodeChallenge::parse(
+        request.code_challenge.as_deref(),
+        request.code_challenge_method.as_deref(),
+    )?;
     let state = params.get("state")?.map(str::to_owned);
     if state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
         return Err(RequestError::State);
     }
-    let resource = house.resource_meant(&request.resources).ok_or(RequestError::Resource)?;
+    let resource = house
+        .resource_meant(&request.resources)
+        .ok_or(RequestError::Resource)?;
     let scope = granted_scope(resource, request.scope.as_deref());
-    Ok(ValidAuthorization { challenge, resource, scope, state })
+    Ok(ValidAuthorization {
+        challenge,
+        resource,
+        scope,
+        state,
+    })
 }
 
 /// Law 9: what the resource offers of what was asked; its defaults when nothing asked for is known here.
 fn granted_scope(resource: &ResourceSettings, requested: Option<&str>) -> ScopeSet {
-    let asked = requested.map(ScopeSet::parse).unwrap_or_default().intersection(&resource.scopes);
-    if asked.is_empty() { resource.default_scopes.clone() } else { asked }
+    let asked = requested
+        .map(ScopeSet::parse)
+        .unwrap_or_default()
+        .intersection(&resource.scopes);
+    if asked.is_empty() {
+        resource.default_scopes.clone()
+    } else {
+        asked
+    }
 }
 
 fn consent_page(
@@ -145,23 +176,36 @@ fn consent_page(
 ) -> Response {
     let cookies = Cookies::new(&house.settings().public_url);
     let known_browser = cookies.browser(headers);
-    let browser = known_browser.clone().unwrap_or_else(|| house.random().token(16));
+    let browser = known_browser
+        .clone()
+        .unwrap_or_else(|| house.random().token(16));
     let scopes = valid.scope.to_vec();
     let ticket = ConsentTicket::new(
         ClientDigest::of(&client.id),
-        redirect,
+        redirect.clone(),
         valid.state,
         valid.challenge,
         &valid.resource.path,
         valid.scope,
         &browser,
     );
-    let ticket = house.sealer().seal(&ticket, Some(house.now().plus(ConsentTicket::LIFETIME)), house.random());
+    let ticket = house.sealer().seal(
+        &ticket,
+        Some(house.now().plus(ConsentTicket::LIFETIME)),
+        house.random(),
+    );
     let page = ConsentPage {
         style: pages::style(),
-        client_name: client.name.as_deref().unwrap_or("An application without a name"),
+        client_name: client
+            .name
+            .as_deref()
+            .unwrap_or("An application without a name"),
         verified: client.is_trusted(),
-        resource: valid.resource.name.as_deref().unwrap_or(valid.resource.uri.as_str()),
+        resource: valid
+            .resource
+            .name
+            .as_deref()
+            .unwrap_or(valid.resource.uri.as_str()),
         redirect_host: redirect.uri().display_host(),
         redirect_uri: redirect.uri().as_str(),
         loopback: redirect.uri().class() == RedirectClass::Loopback,
@@ -204,6 +248,14 @@ impl DisplayError {
                 "redirect_mismatch",
             ),
         };
-        display_error(house, StatusCode::BAD_REQUEST, title, &explanation, next_step, slug, self)
+        display_error(
+            house,
+            StatusCode::BAD_REQUEST,
+            title,
+            &explanation,
+            next_step,
+            slug,
+            self,
+        )
     }
 }

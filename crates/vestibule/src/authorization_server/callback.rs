@@ -53,11 +53,17 @@ pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Resp
 
 /// Which sign-in is it, and did it begin in this browser? Errors of the provider pass this gate as well: without it
 /// anybody could end a stranger's sign-in, or have an error sent to an address of their choice.
-fn find_flow(house: &House, headers: &HeaderMap, query: &str) -> Result<(Params, String, Returned), CallbackError> {
+fn find_flow(
+    house: &House,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<(Params, String, Returned), CallbackError> {
     let params = Params::parse(query.as_bytes())?;
     params.refuse_repeated()?;
     let state = params.require("state")?.to_owned();
-    let cookie = Cookies::new(&house.settings().public_url).flow(headers, &state).ok_or(CallbackError::NoFlow)?;
+    let cookie = Cookies::new(&house.settings().public_url)
+        .flow(headers, &state)
+        .ok_or(CallbackError::NoFlow)?;
     let flow: Flow = house.sealer().open(&cookie, house.now())?;
     let returned = flow.returned(&state)?;
     Ok((params, state, returned))
@@ -71,14 +77,24 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
         Err(error) => return Ok(tell_provider_error(house, &flow, &error)),
     }
     if let Some(error) = params.get("error")? {
-        return Ok(tell_refused(house, &flow, error, params.get("error_description")?.unwrap_or_default()));
+        return Ok(tell_refused(
+            house,
+            &flow,
+            error,
+            params.get("error_description")?.unwrap_or_default(),
+        ));
     }
     let code = AuthorizationCode::new(params.require("code")?);
-    let redirect = flow.redirect();
+    let redirect = flow.redirect().clone();
     let client_state = flow.client_state().map(str::to_owned);
-    let code = house.sealer().seal(&flow.with_code(code), Some(house.now().plus(Code::LIFETIME)), house.random());
+    let code = house.sealer().seal(
+        &flow.with_code(code),
+        Some(house.now().plus(Code::LIFETIME)),
+        house.random(),
+    );
     let issuer = house.settings().public_url.as_str();
-    let location = AuthorizationResponse::Code(&code).location(&redirect, client_state.as_deref(), issuer);
+    let location =
+        AuthorizationResponse::Code(&code).location(&redirect, client_state.as_deref(), issuer);
     Ok(redirect_to(StatusCode::FOUND, &location))
 }
 
@@ -86,22 +102,34 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
 fn tell_refused(house: &House, flow: &Returned, error: &str, description: &str) -> Response {
     let mapped = callback_error::map(house.provider().profile(), error, description);
     // What the provider wrote may hold anything: it goes to the log only, cleaned and cut.
-    let said: String = safe_description(&format!("{error}: {description}")).chars().take(300).collect();
+    let said: String = safe_description(&format!("{error}: {description}"))
+        .chars()
+        .take(300)
+        .collect();
     tracing::warn!(reason = mapped.slug, provider_said = %said, "the provider refused the sign-in");
-    let refusal = RedirectError { code: mapped.code, description: mapped.description.to_owned(), slug: mapped.slug };
-    refusal.respond(house, &flow.redirect(), flow.client_state(), true)
+    let refusal = RedirectError {
+        code: mapped.code,
+        description: mapped.description.to_owned(),
+        slug: mapped.slug,
+    };
+    refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }
 
 fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) -> Response {
     let (code, description) = error.outside();
     tracing::warn!(reason = error.slug(), cause = %error, "the provider's redirect could not be checked");
-    let refusal = RedirectError { code, description: description.to_owned(), slug: error.slug() };
-    refusal.respond(house, &flow.redirect(), flow.client_state(), true)
+    let refusal = RedirectError {
+        code,
+        description: description.to_owned(),
+        slug: error.slug(),
+    };
+    refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }
 
 impl CallbackError {
     fn respond(&self, house: &House) -> Response {
-        let again = "Start the sign-in again from the application, and finish it in the same browser.";
+        let again =
+            "Start the sign-in again from the application, and finish it in the same browser.";
         let (status, title, explanation, slug) = match self {
             Self::Param(_) => (
                 StatusCode::BAD_REQUEST,

@@ -54,7 +54,8 @@ pub async fn consent(State(house): State<Arc<House>>, request: Request) -> Respo
 }
 
 async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decision), ConsentError> {
-    let (headers, body) = respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
+    let (headers, body) =
+        respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     refuse_other_sites(house, &headers)?;
     let params = Params::parse(&body)?;
     let decision = match params.require("decision")? {
@@ -62,7 +63,9 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
         "deny" => Decision::Deny,
         _ => return Err(ConsentError::Decision),
     };
-    let ticket: ConsentTicket = house.sealer().open(params.require("ticket")?, house.now())?;
+    let ticket: ConsentTicket = house
+        .sealer()
+        .open(params.require("ticket")?, house.now())?;
     let browser = Cookies::new(&house.settings().public_url).browser(&headers);
     if !ticket.was_shown_to(browser.as_deref()) {
         return Err(ConsentError::OtherBrowser);
@@ -73,27 +76,41 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
 /// Browsers say where a form comes from. Where they do not, the cookie check below still stands.
 fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentError> {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    if let Some(site) = headers.get("sec-fetch-site").filter(|site| *site != "same-origin") {
-        return Err(ConsentError::CrossSite(format!("Sec-Fetch-Site is {}", text(site))));
+    if let Some(site) = headers
+        .get("sec-fetch-site")
+        .filter(|site| *site != "same-origin")
+    {
+        return Err(ConsentError::CrossSite(format!(
+            "Sec-Fetch-Site is {}",
+            text(site)
+        )));
     }
     match headers.get(ORIGIN) {
-        Some(origin) if origin != house.settings().public_url.as_str() => {
-            Err(ConsentError::CrossSite(format!("Origin is {}", text(origin))))
-        }
+        Some(origin) if origin != house.settings().public_url.as_str() => Err(
+            ConsentError::CrossSite(format!("Origin is {}", text(origin))),
+        ),
         _ => Ok(()),
     }
 }
 
 /// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
 async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
-    let redirect = ticket.redirect();
+    let redirect = ticket.redirect().clone();
     let client_state = ticket.client_state().map(str::to_owned);
     let flow = ticket.approve(house.random());
-    let sign_in = SignIn { state: flow.id(), nonce: flow.nonce(), challenge: &flow.provider_challenge() };
+    let sign_in = SignIn {
+        state: flow.id(),
+        nonce: flow.nonce(),
+        challenge: &flow.provider_challenge(),
+    };
     match house.provider().authorize_url(&sign_in).await {
         Ok(location) => {
             let mut response = redirect_to(StatusCode::SEE_OTHER, &location);
-            let sealed = house.sealer().seal(&flow, Some(house.now().plus(Flow::LIFETIME)), house.random());
+            let sealed = house.sealer().seal(
+                &flow,
+                Some(house.now().plus(Flow::LIFETIME)),
+                house.random(),
+            );
             let cookies = Cookies::new(&house.settings().public_url);
             cookies.set_flow(response.headers_mut(), flow.id(), &sealed, Flow::LIFETIME);
             response
@@ -101,7 +118,11 @@ async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
         Err(error) => {
             let (code, description) = error.outside();
             tracing::warn!(reason = error.slug(), cause = %error, "the provider cannot be asked");
-            let refusal = RedirectError { code, description: description.to_owned(), slug: error.slug() };
+            let refusal = RedirectError {
+                code,
+                description: description.to_owned(),
+                slug: error.slug(),
+            };
             // The user approved this address a moment ago: no second click is needed.
             refusal.respond(house, &redirect, client_state.as_deref(), true)
         }
@@ -114,7 +135,13 @@ fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
         description: "the user did not approve".to_owned(),
         slug: "consent_denied",
     };
-    refusal.respond(house, &ticket.redirect(), ticket.client_state(), ticket.may_redirect_unasked())
+    let redirect = ticket.redirect();
+    refusal.respond(
+        house,
+        redirect,
+        ticket.client_state(),
+        redirect.may_redirect_unasked(),
+    )
 }
 
 impl ConsentError {

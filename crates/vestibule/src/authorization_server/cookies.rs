@@ -26,13 +26,22 @@ pub(super) struct Cookies {
 
 impl Cookies {
     pub(super) fn new(origin: &Origin) -> Self {
-        Self { secure: origin.is_https() }
+        Self {
+            secure: origin.is_https(),
+        }
     }
 
     /// The browser's own random value, if it has one of the right shape.
     pub(super) fn browser(self, headers: &HeaderMap) -> Option<String> {
-        let shape = |value: &&str| value.len() == 22 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        find(headers, &self.name("browser")).filter(shape).map(str::to_owned)
+        let shape = |value: &&str| {
+            value.len() == 22
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        find(headers, &self.name("browser"))
+            .filter(shape)
+            .map(str::to_owned)
     }
 
     /// Gives the browser its value; it keeps it until it is closed.
@@ -54,8 +63,16 @@ impl Cookies {
     }
 
     /// Remembers a flow for `lifetime` seconds.
-    pub(super) fn set_flow(self, headers: &mut HeaderMap, state: &str, sealed: &str, lifetime: u64) {
-        let Some(name) = self.flow_name(state) else { return };
+    pub(super) fn set_flow(
+        self,
+        headers: &mut HeaderMap,
+        state: &str,
+        sealed: &str,
+        lifetime: u64,
+    ) {
+        let Some(name) = self.flow_name(state) else {
+            return;
+        };
         for (part, chunk) in sealed.as_bytes().chunks(CHUNK).enumerate() {
             let chunk = String::from_utf8_lossy(chunk);
             self.set(headers, &part_name(&name, part), &chunk, Some(lifetime));
@@ -64,7 +81,9 @@ impl Cookies {
 
     /// Forgets a flow.
     pub(super) fn clear_flow(self, request: &HeaderMap, headers: &mut HeaderMap, state: &str) {
-        let Some(name) = self.flow_name(state) else { return };
+        let Some(name) = self.flow_name(state) else {
+            return;
+        };
         for part in 0..MAX_CHUNKS {
             let name = part_name(&name, part);
             if part == 0 || find(request, &name).is_some() {
@@ -80,13 +99,18 @@ impl Cookies {
 
     /// `None` for a state that is not one of ours: it comes from a query and must not become part of a header.
     fn flow_name(self, state: &str) -> Option<String> {
-        let ours = state.len() == 22 && state.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        let ours = state.len() == 22
+            && state
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         ours.then(|| self.name(&format!("flow-{state}")))
     }
 
     fn set(self, headers: &mut HeaderMap, name: &str, value: &str, max_age: Option<u64>) {
         let secure = if self.secure { "; Secure" } else { "" };
-        let age = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+        let age = max_age
+            .map(|seconds| format!("; Max-Age={seconds}"))
+            .unwrap_or_default();
         // Lax: the callback and the authorization request are top-level navigations from other sites.
         let cookie = format!("{name}={value}; Path=/{age}; HttpOnly; SameSite=Lax{secure}");
         if let Ok(value) = HeaderValue::try_from(cookie) {
@@ -96,7 +120,11 @@ impl Cookies {
 }
 
 fn part_name(name: &str, part: usize) -> String {
-    if part == 0 { name.to_owned() } else { format!("{name}.{part}") }
+    if part == 0 {
+        name.to_owned()
+    } else {
+        format!("{name}.{part}")
+    }
 }
 
 /// The value of the first cookie with this name.
@@ -122,8 +150,11 @@ mod tests {
     }
 
     fn send_back(set: &HeaderMap) -> HeaderMap {
-        let pairs: Vec<_> =
-            set.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap().split(';').next().unwrap()).collect();
+        let pairs: Vec<_> = set
+            .get_all(SET_COOKIE)
+            .iter()
+            .map(|value| value.to_str().unwrap().split(';').next().unwrap())
+            .collect();
         let mut headers = HeaderMap::new();
         headers.insert(COOKIE, pairs.join("; ").parse().unwrap());
         headers
@@ -133,11 +164,16 @@ mod tests {
     fn attributes_are_as_strict_as_the_origin_allows() {
         let mut headers = HeaderMap::new();
         cookies("https://h").set_flow(&mut headers, STATE, "x", 600);
-        let expected = format!("__Host-vestibule-flow-{STATE}=x; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure");
+        let expected = format!(
+            "__Host-vestibule-flow-{STATE}=x; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure"
+        );
         assert_eq!(headers[SET_COOKIE], expected);
         let mut headers = HeaderMap::new();
         cookies("http://localhost:8080").set_flow(&mut headers, STATE, "x", 600);
-        assert_eq!(headers[SET_COOKIE], format!("vestibule-flow-{STATE}=x; Path=/; Max-Age=600; HttpOnly; SameSite=Lax"));
+        assert_eq!(
+            headers[SET_COOKIE],
+            format!("vestibule-flow-{STATE}=x; Path=/; Max-Age=600; HttpOnly; SameSite=Lax")
+        );
     }
 
     #[test]
@@ -147,7 +183,11 @@ mod tests {
             let value = "v".repeat(length);
             let mut set = HeaderMap::new();
             house.set_flow(&mut set, STATE, &value, 600);
-            assert!(set.get_all(SET_COOKIE).iter().all(|cookie| cookie.len() < 4096));
+            assert!(
+                set.get_all(SET_COOKIE)
+                    .iter()
+                    .all(|cookie| cookie.len() < 4096)
+            );
             assert_eq!(house.flow(&send_back(&set), STATE), Some(value));
         }
     }
@@ -155,7 +195,13 @@ mod tests {
     #[test]
     fn a_state_of_the_attackers_making_reaches_no_header() {
         let house = cookies("https://h");
-        for state in ["", "short", "AAAAAAAAAAAAAAAAAAAA;A", "AAAAAAAAAAAAAAAAAAAA\r\n", &"A".repeat(23)] {
+        for state in [
+            "",
+            "short",
+            "AAAAAAAAAAAAAAAAAAAA;A",
+            "AAAAAAAAAAAAAAAAAAAA\r\n",
+            &"A".repeat(23),
+        ] {
             let mut headers = HeaderMap::new();
             house.set_flow(&mut headers, state, "x", 600);
             house.clear_flow(&HeaderMap::new(), &mut headers, state);

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -19,7 +19,9 @@ use serde::Serialize;
 use vestibule_oauth::metadata::{AuthorizationServerMetadata, ProtectedResourceMetadata};
 use vestibule_oauth::pkce::METHOD_S256;
 use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
-use vestibule_oauth::well_known::{AUTHORIZATION_SERVER, OPENID_CONFIGURATION, PROTECTED_RESOURCE, protected_resource_path};
+use vestibule_oauth::well_known::{
+    AUTHORIZATION_SERVER, OPENID_CONFIGURATION, PROTECTED_RESOURCE, protected_resource_path,
+};
 
 use super::respond::{json, not_found};
 use crate::House;
@@ -56,7 +58,10 @@ impl Documents {
             let path = protected_resource_path(&resource.path);
             // A client that was given the URL with a slash behind it asks here and wants to read its own spelling
             // (facts §3.1); the form without the slash never gets it.
-            let slashed = ProtectedResourceMetadata { resource: format!("{}/", metadata.resource), ..metadata.clone() };
+            let slashed = ProtectedResourceMetadata {
+                resource: format!("{}/", metadata.resource),
+                ..metadata.clone()
+            };
             documents.push(Document::new(&format!("{path}/"), &slashed));
             documents.push(Document::new(&path, &metadata));
         }
@@ -73,8 +78,13 @@ impl Document {
     fn new(path: &str, content: &impl Serialize) -> Self {
         let body = Bytes::from(serde_json::to_vec(content).unwrap_or_default());
         let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &body).as_ref()[..12]);
-        let etag = HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""));
-        Self { path: path.to_owned(), body, etag }
+        let etag = HeaderValue::try_from(format!("\"{tag}\""))
+            .unwrap_or_else(|_| HeaderValue::from_static("\"0\""));
+        Self {
+            path: path.to_owned(),
+            body,
+            etag,
+        }
     }
 
     fn respond(&self, method: &Method, headers: &HeaderMap) -> Response {
@@ -82,7 +92,10 @@ impl Document {
         if matches_etag(headers, &self.etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else if method == Method::HEAD {
-            response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+            response.headers_mut().insert(
+                http::header::CONTENT_LENGTH,
+                HeaderValue::from(self.body.len()),
+            );
         } else {
             *response.body_mut() = Body::from(self.body.clone());
         }
@@ -103,25 +116,43 @@ pub async fn document(State(house): State<Arc<House>>, request: Request) -> Resp
     if request.method() == Method::GET || request.method() == Method::HEAD {
         return document.respond(request.method(), request.headers());
     }
-    let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &serde_json::json!({ "error": "method_not_allowed" }));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    let mut response = json(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &serde_json::json!({ "error": "method_not_allowed" }),
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     response
 }
 
 fn matches_etag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let wanted = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    wanted.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*")
+    let wanted = headers
+        .get(IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    wanted
+        .split(',')
+        .any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*")
 }
 
 fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
     let origin = &settings.public_url;
     let strings = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let catalogue = settings.resources.iter().fold(ScopeSet::default(), |all, resource| all.union(&resource.scopes));
+    let catalogue = settings
+        .resources
+        .iter()
+        .fold(ScopeSet::default(), |all, resource| {
+            all.union(&resource.scopes)
+        });
     AuthorizationServerMetadata {
         issuer: origin.as_str().to_owned(),
         authorization_endpoint: origin.join("/authorize"),
         token_endpoint: origin.join("/token"),
-        registration_endpoint: settings.clients.registration.then(|| origin.join("/register")),
+        registration_endpoint: settings
+            .clients
+            .registration
+            .then(|| origin.join("/register")),
         revocation_endpoint: origin.join("/revoke"),
         jwks_uri: origin.join("/jwks.json"),
         response_types_supported: strings(&["code"]),
@@ -133,7 +164,11 @@ fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
         scopes_supported: catalogue.union(&ScopeSet::parse(OFFLINE_ACCESS)).to_vec(),
         client_id_metadata_document_supported: false,
         authorization_response_iss_parameter_supported: true,
-        protected_resources: settings.resources.iter().map(|resource| resource.uri.as_str().to_owned()).collect(),
+        protected_resources: settings
+            .resources
+            .iter()
+            .map(|resource| resource.uri.as_str().to_owned())
+            .collect(),
         service_documentation: None,
         subject_types_supported: Vec::new(),
         id_token_signing_alg_values_supported: Vec::new(),
@@ -141,15 +176,23 @@ fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
 }
 
 /// The same under the OpenID Connect name, for AWS authorizers and clients that look only there.
-fn as_openid(server: AuthorizationServerMetadata, settings: &Settings) -> AuthorizationServerMetadata {
+fn as_openid(
+    server: AuthorizationServerMetadata,
+    settings: &Settings,
+) -> AuthorizationServerMetadata {
     AuthorizationServerMetadata {
         subject_types_supported: vec!["public".to_owned()],
-        id_token_signing_alg_values_supported: vec![settings.tokens.signing_alg.as_str().to_owned()],
+        id_token_signing_alg_values_supported: vec![
+            settings.tokens.signing_alg.as_str().to_owned(),
+        ],
         ..server
     }
 }
 
-fn protected_resource(settings: &Settings, resource: &ResourceSettings) -> ProtectedResourceMetadata {
+fn protected_resource(
+    settings: &Settings,
+    resource: &ResourceSettings,
+) -> ProtectedResourceMetadata {
     ProtectedResourceMetadata {
         resource: resource.uri.as_str().to_owned(),
         authorization_servers: vec![settings.public_url.as_str().to_owned()],
@@ -167,7 +210,10 @@ fn root_resource(settings: &Settings) -> ProtectedResourceMetadata {
         several => ProtectedResourceMetadata {
             resource: settings.public_url.as_str().to_owned(),
             authorization_servers: vec![settings.public_url.as_str().to_owned()],
-            scopes_supported: several.iter().fold(ScopeSet::default(), |all, one| all.union(&one.scopes)).to_vec(),
+            scopes_supported: several
+                .iter()
+                .fold(ScopeSet::default(), |all, one| all.union(&one.scopes))
+                .to_vec(),
             bearer_methods_supported: vec!["header".to_owned()],
             resource_name: None,
             resource_documentation: None,

@@ -7,8 +7,8 @@ mod cookies;
 pub mod discovery;
 pub mod register;
 mod respond;
-mod tell;
 pub mod revoke;
+mod tell;
 pub mod token;
 
 pub use respond::{json, not_found};

@@ -30,7 +30,13 @@ pub(crate) struct Outside {
 
 impl Outside {
     pub(crate) fn new(code: ErrorCode, slug: &'static str, description: impl Into<String>) -> Self {
-        Self { code, description: description.into(), slug, retry_after: None, basic_challenge: false }
+        Self {
+            code,
+            description: description.into(),
+            slug,
+            retry_after: None,
+            basic_challenge: false,
+        }
     }
 }
 
@@ -50,15 +56,23 @@ pub(crate) fn refuse(house: &House, outside: &Outside, cause: &dyn std::fmt::Dis
     let reference = ReferenceId::new(house.random());
     tracing::warn!(%reference, reason = outside.slug, error = outside.code.as_str(), %cause, "refused");
     let description = safe_description(&outside.description);
-    let body =
-        ErrorBody { error: outside.code.as_str(), error_description: &description, reference: reference.as_str() };
+    let body = ErrorBody {
+        error: outside.code.as_str(),
+        error_description: &description,
+        reference: &reference.to_string(),
+    };
     let status = StatusCode::from_u16(outside.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = json(status, &body);
     if let Some(seconds) = outside.retry_after {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if outside.basic_challenge {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vestibule\""));
+        response.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"vestibule\""),
+        );
     }
     response
 }
@@ -71,8 +85,17 @@ pub fn not_found(path: &str) -> Response {
         error_description: String,
         path: &'a str,
     }
-    let error_description = "nothing is served here; the MCP endpoints and discovery documents have fixed paths".to_owned();
-    json(StatusCode::NOT_FOUND, &NotFound { error: "not_found", error_description, path })
+    let error_description =
+        "nothing is served here; the MCP endpoints and discovery documents have fixed paths"
+            .to_owned();
+    json(
+        StatusCode::NOT_FOUND,
+        &NotFound {
+            error: "not_found",
+            error_description,
+            path,
+        },
+    )
 }
 
 /// Why a body was not read.
@@ -104,13 +127,30 @@ impl BodyError {
 }
 
 /// Reads a body of one media type, up to `limit` bytes.
-pub(crate) async fn body(request: Request, media_type: &'static str, limit: usize) -> Result<(HeaderMap, Bytes), BodyError> {
+pub(crate) async fn body(
+    request: Request,
+    media_type: &'static str,
+    limit: usize,
+) -> Result<(HeaderMap, Bytes), BodyError> {
     let (parts, body) = request.into_parts();
-    let given = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type) {
+    let given = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if !given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case(media_type)
+    {
         return Err(BodyError::ContentType(media_type));
     }
-    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge(limit));
     }
@@ -122,5 +162,6 @@ pub(crate) async fn body(request: Request, media_type: &'static str, limit: usiz
 }
 
 fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    let source = std::error::Error::source(error);
+    source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }

@@ -35,7 +35,10 @@ enum RevokeError {
     #[error(transparent)]
     Request(#[from] TokenRequestError),
     #[error("unknown client: {cause}")]
-    Client { cause: UnknownClient, by_basic: bool },
+    Client {
+        cause: UnknownClient,
+        by_basic: bool,
+    },
     #[error(transparent)]
     Provider(#[from] ProviderError),
 }
@@ -51,7 +54,9 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
     match handle(&house, request).await {
         Ok(()) => {
             let mut response = Response::new(Body::empty());
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+                .headers_mut()
+                .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
         Err(error) => error.respond(&house),
@@ -59,9 +64,12 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
 }
 
 async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
-    let (headers, body) = respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
+    let (headers, body) =
+        respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
-    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .map(|value| value.to_str().unwrap_or_default());
     let client = authenticate_client(house, authorization, &params)?
         .map_err(|(cause, by_basic)| RevokeError::Client { cause, by_basic })?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
@@ -80,9 +88,15 @@ async fn revoke_grant(house: &House, client: &Client, token: &str) -> Result<(),
     let Some(grant) = opened.and_then(|grant| grant.held_by(&client.id).ok()) else {
         return Ok(());
     };
-    let until = house.now().plus(house.settings().tokens.refresh_ttl.as_secs());
+    let until = house
+        .now()
+        .plus(house.settings().tokens.refresh_ttl.as_secs());
     house.revoked().add(&grant.family, until, house.now());
-    match house.provider().revoke(&grant.provider_refresh_token()).await {
+    match house
+        .provider()
+        .revoke(&grant.provider_refresh_token())
+        .await
+    {
         // Dead already is what was wanted.
         Ok(()) | Err(ProviderError::InvalidGrant(_)) => {}
         Err(error) => return Err(error.into()),
@@ -92,11 +106,15 @@ async fn revoke_grant(house: &House, client: &Client, token: &str) -> Result<(),
 }
 
 fn revoke_access(house: &House, client: &Client, token: &str) {
-    let Ok(access) = house.issuer().recognise(token, house.now()) else { return };
+    let Ok(access) = house.issuer().recognise(token, house.now()) else {
+        return;
+    };
     if access.client_id != client.id.as_str() {
         return;
     }
-    house.revoked().add(&access.id, access.expires_at, house.now());
+    house
+        .revoked()
+        .add(&access.id, access.expires_at, house.now());
     tracing::info!(token_id = access.id, "access token revoked by its client");
 }
 
@@ -104,15 +122,24 @@ impl RevokeError {
     fn respond(&self, house: &House) -> Response {
         let outside = match self {
             Self::Body(error) => return error.respond(house),
-            Self::Request(error) => Outside::new(error.code(), "revocation_request", error.to_string()),
+            Self::Request(error) => {
+                Outside::new(error.code(), "revocation_request", error.to_string())
+            }
             Self::Client { by_basic, .. } => Outside {
                 basic_challenge: *by_basic,
-                ..Outside::new(ErrorCode::InvalidClient, "client_unknown", "this server does not know the client")
+                ..Outside::new(
+                    ErrorCode::InvalidClient,
+                    "client_unknown",
+                    "this server does not know the client",
+                )
             },
             // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again.
             Self::Provider(error) => {
                 let (code, description) = error.outside();
-                Outside { retry_after: error.retry_after(), ..Outside::new(code, error.slug(), description) }
+                Outside {
+                    retry_after: error.retry_after(),
+                    ..Outside::new(code, error.slug(), description)
+                }
             }
         };
         let mut response = refuse(house, &outside, self);

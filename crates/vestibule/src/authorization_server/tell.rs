@@ -44,11 +44,23 @@ impl RedirectError {
             return redirect_to(StatusCode::FOUND, &location);
         }
         let (title, explanation) = match self.code {
-            ErrorCode::AccessDenied => ("Nothing was allowed", "You said no, and nothing was shared.".to_owned()),
-            _ => ("The sign-in cannot go on", format!("The application's request was refused: {description}.")),
+            ErrorCode::AccessDenied => (
+                "Nothing was allowed",
+                "You said no, and nothing was shared.".to_owned(),
+            ),
+            _ => (
+                "The sign-in cannot go on",
+                format!("The application's request was refused: {description}."),
+            ),
         };
         let host = redirect.uri().display_host();
-        let page = ReturnPage { style: pages::style(), title, explanation: &explanation, location: &location, host };
+        let page = ReturnPage {
+            style: pages::style(),
+            title,
+            explanation: &explanation,
+            location: &location,
+            host,
+        };
         pages::respond(StatusCode::OK, &page)
     }
 }
@@ -65,7 +77,13 @@ pub(super) fn display_error(
 ) -> Response {
     let reference = ReferenceId::new(house.random());
     tracing::warn!(%reference, reason = slug, %cause, "refused with a page");
-    let page = ErrorPage { style: pages::style(), title, explanation, next_step, reference: reference.as_str() };
+    let page = ErrorPage {
+        style: pages::style(),
+        title,
+        explanation,
+        next_step,
+        reference: &reference.to_string(),
+    };
     pages::respond(status, &page)
 }
 
@@ -78,6 +96,8 @@ pub(super) fn redirect_to(status: StatusCode, location: &str) -> Response {
     };
     *response.status_mut() = status;
     response.headers_mut().insert(LOCATION, location);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -37,7 +37,10 @@ enum TokenError {
     #[error(transparent)]
     Request(#[from] TokenRequestError),
     #[error("unknown client: {cause}")]
-    Client { cause: UnknownClient, by_basic: bool },
+    Client {
+        cause: UnknownClient,
+        by_basic: bool,
+    },
     #[error("the code is not usable: {0}")]
     CodeSeal(SealError),
     #[error(transparent)]
@@ -89,18 +92,36 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
 }
 
 async fn handle(house: &House, request: Request) -> Result<Response, TokenError> {
-    let (headers, body) = respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
+    let (headers, body) =
+        respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
-    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .map(|value| value.to_str().unwrap_or_default());
     // The client comes first: an unknown one must hear `invalid_client` and register again, whatever grant it brings.
     let client = authenticate(house, authorization, &params)?;
     let issue = match TokenRequest::parse(&params)? {
-        TokenRequest::AuthorizationCode { code, redirect_uri, verifier, resources } => {
-            redeem(house, &client, &code, redirect_uri.as_deref(), &verifier, &resources).await?
+        TokenRequest::AuthorizationCode {
+            code,
+            redirect_uri,
+            verifier,
+            resources,
+        } => {
+            redeem(
+                house,
+                &client,
+                &code,
+                redirect_uri.as_deref(),
+                &verifier,
+                &resources,
+            )
+            .await?
         }
-        TokenRequest::RefreshToken { refresh_token, scope, resources } => {
-            refresh(house, &client, &refresh_token, scope, &resources).await?
-        }
+        TokenRequest::RefreshToken {
+            refresh_token,
+            scope,
+            resources,
+        } => refresh(house, &client, &refresh_token, scope, &resources).await?,
     };
     write(house, issue)
 }
@@ -112,12 +133,19 @@ pub(super) fn authenticate_client(
     params: &Params,
 ) -> Result<Result<Client, (UnknownClient, bool)>, TokenRequestError> {
     let presented = PresentedClient::parse(authorization, params)?;
-    let client = house.clients().authenticate(house.sealer(), &presented, house.now());
+    let client = house
+        .clients()
+        .authenticate(house.sealer(), &presented, house.now());
     Ok(client.map_err(|cause| (cause, presented.by_basic)))
 }
 
-fn authenticate(house: &House, authorization: Option<&str>, params: &Params) -> Result<Client, TokenError> {
-    authenticate_client(house, authorization, params)?.map_err(|(cause, by_basic)| TokenError::Client { cause, by_basic })
+fn authenticate(
+    house: &House,
+    authorization: Option<&str>,
+    params: &Params,
+) -> Result<Client, TokenError> {
+    authenticate_client(house, authorization, params)?
+        .map_err(|(cause, by_basic)| TokenError::Client { cause, by_basic })
 }
 
 /// The code grant: every binding first, the provider last, because its code works once.
@@ -129,12 +157,20 @@ async fn redeem<'a>(
     verifier: &CodeVerifier,
     resources: &[String],
 ) -> Result<Issue<'a>, TokenError> {
-    let code: Code = house.sealer().open(code.expose(), house.now()).map_err(TokenError::CodeSeal)?;
+    let code: Code = house
+        .sealer()
+        .open(code.expose(), house.now())
+        .map_err(TokenError::CodeSeal)?;
     let redeemed = code.redeem(&client.id, redirect_uri, verifier)?;
     let resource = bound_resource(house, &redeemed.resource, resources)?;
-    let mut tokens =
-        house.provider().exchange(&redeemed.provider_code, &redeemed.verifier, &redeemed.nonce).await?;
-    let identity = tokens.identity.take().ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
+    let mut tokens = house
+        .provider()
+        .exchange(&redeemed.provider_code, &redeemed.verifier, &redeemed.nonce)
+        .await?;
+    let identity = tokens
+        .identity
+        .take()
+        .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
     let claims = mapped_claims(&house.settings().tokens.claims, &identity);
     let family = house.random().token(12);
     let grant = tokens.refresh.take().map(|provider_refresh_token| {
@@ -149,7 +185,16 @@ async fn redeem<'a>(
             provider_refresh_token,
         )
     });
-    Ok(Issue { client, resource, scope: redeemed.scope, family, subject: identity.subject, claims, tokens, grant })
+    Ok(Issue {
+        client,
+        resource,
+        scope: redeemed.scope,
+        family,
+        subject: identity.subject,
+        claims,
+        tokens,
+        grant,
+    })
 }
 
 /// The refresh grant. The provider is asked every time: it knows whether the user still exists (2025-03-26 §"Session
@@ -161,14 +206,20 @@ async fn refresh<'a>(
     scope: Option<ScopeSet>,
     resources: &[String],
 ) -> Result<Issue<'a>, TokenError> {
-    let grant: Grant = house.sealer().open(refresh_token.expose(), house.now()).map_err(TokenError::GrantSeal)?;
+    let grant: Grant = house
+        .sealer()
+        .open(refresh_token.expose(), house.now())
+        .map_err(TokenError::GrantSeal)?;
     let grant = grant.held_by(&client.id)?;
     if house.revoked().contains(&grant.family, house.now()) {
         return Err(TokenError::Revoked);
     }
     let resource = bound_resource(house, &grant.resource, resources)?;
     let scope = narrowed(&grant.scope, scope)?;
-    let mut tokens = house.provider().refresh(&grant.provider_refresh_token()).await?;
+    let mut tokens = house
+        .provider()
+        .refresh(&grant.provider_refresh_token())
+        .await?;
     let claims = match tokens.identity.take() {
         None => None,
         Some(identity) if identity.subject == grant.subject => {
@@ -214,7 +265,11 @@ fn write(house: &House, issue: Issue<'_>) -> Result<Response, TokenError> {
     }
     let access_token = house.issuer().mint(&access, issue.resource.token_format)?;
     let refresh_until = now.plus(settings.tokens.refresh_ttl.as_secs());
-    let refresh_token = issue.grant.map(|grant| house.sealer().seal(&grant, Some(refresh_until), house.random()));
+    let refresh_token = issue.grant.map(|grant| {
+        house
+            .sealer()
+            .seal(&grant, Some(refresh_until), house.random())
+    });
     tracing::info!(
         token_id = access.id,
         client_name = issue.client.name.as_deref().unwrap_or("-"),
@@ -233,25 +288,43 @@ fn write(house: &House, issue: Issue<'_>) -> Result<Response, TokenError> {
 }
 
 /// The resource a grant is for; `resource` parameters may only repeat it (RFC 8707 §2.2).
-fn bound_resource<'a>(house: &'a House, path: &str, presented: &[String]) -> Result<&'a ResourceSettings, TokenError> {
+fn bound_resource<'a>(
+    house: &'a House,
+    path: &str,
+    presented: &[String],
+) -> Result<&'a ResourceSettings, TokenError> {
     let resource = house.resource_at(path).ok_or(TokenError::ResourceGone)?;
-    if presented.iter().all(|uri| house.means(resource, uri)) { Ok(resource) } else { Err(TokenError::Target) }
+    if presented.iter().all(|uri| house.means(resource, uri)) {
+        Ok(resource)
+    } else {
+        Err(TokenError::Target)
+    }
 }
 
 /// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
 /// this server never offered. What it did offer and the user did not grant is refused.
 fn narrowed(granted: &ScopeSet, requested: Option<ScopeSet>) -> Result<ScopeSet, TokenError> {
-    let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)).filter(|scope| !scope.is_empty()) else {
+    let Some(requested) = requested
+        .map(|scope| scope.without(OFFLINE_ACCESS))
+        .filter(|scope| !scope.is_empty())
+    else {
         return Ok(granted.clone());
     };
     let kept = requested.intersection(granted);
-    if kept.is_empty() && !granted.is_empty() { Err(TokenError::Scope) } else { Ok(kept) }
+    if kept.is_empty() && !granted.is_empty() {
+        Err(TokenError::Scope)
+    } else {
+        Ok(kept)
+    }
 }
 
 /// The provider's claims under our names. Absent ones are left out.
 fn mapped_claims(map: &[ClaimMapping], identity: &Identity) -> Map<String, Value> {
     let mapped = map.iter().filter_map(|mapping| {
-        let value = identity.claims.get(&mapping.from).filter(|value| !value.is_null())?;
+        let value = identity
+            .claims
+            .get(&mapping.from)
+            .filter(|value| !value.is_null())?;
         Some((mapping.name.clone(), value.clone()))
     });
     mapped.collect()
@@ -263,26 +336,52 @@ impl TokenError {
         let again = "sign in again";
         let outside = match self {
             Self::Body(error) => return error.respond(house),
-            Self::Request(error) => Outside::new(error.code(), "token_request", error.to_string()),
+            Self::Request(error) => Outside {
+                basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
+                ..Outside::new(error.code(), "token_request", error.to_string())
+            },
             Self::Client { by_basic, .. } => Outside {
                 basic_challenge: *by_basic,
-                ..Outside::new(InvalidClient, "client_unknown", "this server does not know the client; register again")
+                ..Outside::new(
+                    InvalidClient,
+                    "client_unknown",
+                    "this server does not know the client; register again",
+                )
             },
-            Self::CodeSeal(SealError::Expired) => {
-                Outside::new(InvalidGrant, "code_expired", format!("the code has expired; {again}"))
+            Self::CodeSeal(SealError::Expired) => Outside::new(
+                InvalidGrant,
+                "code_expired",
+                format!("the code has expired; {again}"),
+            ),
+            Self::CodeSeal(_) => Outside::new(
+                InvalidGrant,
+                "code_unreadable",
+                format!("the code is not valid; {again}"),
+            ),
+            Self::Redeem(error) => {
+                Outside::new(InvalidGrant, "code_binding", format!("{error}; {again}"))
             }
-            Self::CodeSeal(_) => Outside::new(InvalidGrant, "code_unreadable", format!("the code is not valid; {again}")),
-            Self::Redeem(error) => Outside::new(InvalidGrant, "code_binding", format!("{error}; {again}")),
             Self::GrantSeal(_) | Self::GrantMismatch(_) | Self::Revoked | Self::ResourceGone => {
-                Outside::new(InvalidGrant, "grant_dead", format!("the refresh token is not valid any more; {again}"))
+                Outside::new(
+                    InvalidGrant,
+                    "grant_dead",
+                    format!("the refresh token is not valid any more; {again}"),
+                )
             }
             Self::Target => Outside::new(InvalidTarget, "token_target", self.to_string()),
             Self::Scope => Outside::new(InvalidScope, "token_scope", self.to_string()),
             Self::Provider(error) => {
                 let (code, description) = error.outside();
-                Outside { retry_after: error.retry_after(), ..Outside::new(code, error.slug(), description) }
+                Outside {
+                    retry_after: error.retry_after(),
+                    ..Outside::new(code, error.slug(), description)
+                }
             }
-            Self::Mint(_) => Outside::new(ServerError, "token_mint", "the token could not be written; tell the operator"),
+            Self::Mint(_) => Outside::new(
+                ServerError,
+                "token_mint",
+                "the token could not be written; tell the operator",
+            ),
         };
         refuse(house, &outside, self)
     }
@@ -295,7 +394,9 @@ mod tests {
     #[test]
     fn a_refresh_may_narrow_and_never_widen() {
         let granted = ScopeSet::parse("a b");
-        let narrowed = |text: &str| narrowed(&granted, Some(ScopeSet::parse(text))).map(|scope| scope.to_string());
+        let narrowed = |text: &str| {
+            narrowed(&granted, Some(ScopeSet::parse(text))).map(|scope| scope.to_string())
+        };
         assert_eq!(narrowed("").unwrap(), "a b");
         assert_eq!(narrowed("offline_access").unwrap(), "a b");
         assert_eq!(narrowed("b offline_access").unwrap(), "b");

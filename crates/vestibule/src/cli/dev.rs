@@ -22,7 +22,7 @@ use vestibule_standin::cognito::{Cognito, CognitoOptions, User};
 use vestibule_standin::demo::{Demo, DemoOptions};
 
 use super::print;
-use crate::keys::{KeyError, KeyRing};
+use crate::keys::{self, KeyRing, KeyRingError};
 use crate::provider::profile;
 use crate::serve::{self, ServeLimits};
 use crate::settings::{CredentialSettings, KeysSettings, ProviderSettings, ResourceSettings, Settings, Strings};
@@ -73,18 +73,23 @@ pub enum DevError {
     /// No home directory.
     #[error("no state directory: set XDG_STATE_HOME or HOME, or use --ephemeral")]
     NoStateDirectory,
+    /// The state directory cannot be made.
+    #[error("cannot make {path}: {cause}; use --ephemeral", path = path.display())]
+    StateDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// The development key file.
     #[error(transparent)]
-    Keys(#[from] KeyError),
+    Keys(#[from] KeyRingError),
     /// An internal contradiction of the development settings.
     #[error("the development settings do not fit: {0}")]
     Settings(String),
     /// The house.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The accept loop.
-    #[error("serving failed: {0}")]
-    Serve(std::io::Error),
 }
 
 /// What `--json` prints, once everything answers.
@@ -151,12 +156,12 @@ pub async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken)
         users: users.iter().map(account).collect(),
     };
     announce(args, &ready);
-    let outcome = serve::run(listeners, house.router(), limits, None, shutdown).await;
+    serve::run(listeners, house.router(), limits, None, shutdown).await;
     if let Some(demo) = demo {
         demo.shutdown().await;
     }
     cognito.shutdown().await;
-    outcome.map_err(DevError::Serve)
+    Ok(())
 }
 
 fn account(user: &User) -> Account<'_> {
@@ -213,7 +218,10 @@ fn development_ring(env: &dyn Strings, clock: &dyn Clock, random: &dyn Random) -
         return Ok(KeyRing::load(&path)?);
     }
     let ring = KeyRing::generate(&[SigningAlg::Es256], clock.now(), random)?;
-    ring.write(&path)?;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(|cause| DevError::StateDirectory { path: directory.to_owned(), cause })?;
+    }
+    keys::write(&path, &ring.to_toml(), false)?;
     Ok(ring)
 }
 

@@ -52,7 +52,10 @@ impl Sealable for Access {
 
 impl Access {
     /// The content without a provider's token.
-    #[expect(clippy::too_many_arguments, reason = "an access token is exactly these claims")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an access token is exactly these claims"
+    )]
     pub fn new(
         id: String,
         subject: String,
@@ -63,7 +66,17 @@ impl Access {
         expires_at: UnixTime,
         claims: Map<String, Value>,
     ) -> Self {
-        Self { id, subject, client_id, audience, scope, issued_at, expires_at, claims, provider_token: None }
+        Self {
+            id,
+            subject,
+            client_id,
+            audience,
+            scope,
+            issued_at,
+            expires_at,
+            claims,
+            provider_token: None,
+        }
     }
 
     /// The same, carrying the provider's token.
@@ -75,7 +88,9 @@ impl Access {
 
     /// The provider's token, if it travels along.
     pub fn provider_token(&self) -> Option<AccessToken> {
-        self.provider_token.as_ref().map(|carried| AccessToken(carried.0.clone()))
+        self.provider_token
+            .as_ref()
+            .map(|carried| AccessToken(carried.0.clone()))
     }
 
     /// The family this token descends from.
@@ -86,11 +101,16 @@ impl Access {
 
 /// The family part of a token id.
 pub(crate) fn family_of(token_id: &str) -> &str {
-    token_id.split_once('.').map_or(token_id, |(family, _)| family)
+    token_id
+        .split_once('.')
+        .map_or(token_id, |(family, _)| family)
 }
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access").field("id", &self.id).field("audience", &self.audience).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("id", &self.id)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
     }
 }

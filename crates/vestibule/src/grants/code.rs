@@ -45,7 +45,7 @@ pub struct Code {
     #[serde(rename = "v", with = "super::carried_verifier")]
     pub(super) verifier: CodeVerifier,
     #[serde(rename = "k", with = "crate::seal::carried")]
-    pub(super) provider_code: Secret,
+    pub(super) carried: Secret,
 }
 
 impl Sealable for Code {
@@ -92,7 +92,7 @@ impl Code {
             scope: self.scope,
             nonce: self.nonce,
             verifier: self.verifier,
-            provider_code: AuthorizationCode(self.provider_code),
+            provider_code: AuthorizationCode(self.carried),
         })
     }
 }

@@ -6,7 +6,6 @@ use vestibule_oauth::client::MatchedRedirect;
 use vestibule_oauth::pkce::CodeChallenge;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::scope::ScopeSet;
-use vestibule_oauth::url::RedirectUri;
 
 use super::{ClientDigest, Flow, fingerprint};
 use crate::seal::{Kind, Sealable};
@@ -18,9 +17,7 @@ pub struct ConsentTicket {
     #[serde(rename = "c")]
     client: ClientDigest,
     #[serde(rename = "u")]
-    redirect: RedirectUri,
-    #[serde(rename = "t")]
-    may_redirect_unasked: bool,
+    redirect: MatchedRedirect,
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     #[serde(rename = "p")]
@@ -43,10 +40,9 @@ impl ConsentTicket {
     pub const LIFETIME: u64 = 900;
 
     /// Writes the ticket for a checked request.
-    #[expect(clippy::too_many_arguments, reason = "each is one checked part of the request, and none is optional by habit")]
     pub fn new(
         client: ClientDigest,
-        redirect: &MatchedRedirect,
+        redirect: MatchedRedirect,
         state: Option<String>,
         challenge: CodeChallenge,
         resource: &str,
@@ -55,8 +51,7 @@ impl ConsentTicket {
     ) -> Self {
         Self {
             client,
-            redirect: redirect.uri().clone(),
-            may_redirect_unasked: redirect.may_redirect_unasked(),
+            redirect,
             state,
             challenge,
             resource: resource.to_owned(),
@@ -73,21 +68,24 @@ impl ConsentTicket {
 
     /// The user said yes: the sign-in at the provider can begin.
     pub fn approve(self, random: &dyn Random) -> Flow {
-        Flow::begin(self.client, self.redirect, self.state, self.challenge, self.resource, self.scope, random)
+        Flow::begin(
+            self.client,
+            self.redirect,
+            self.state,
+            self.challenge,
+            self.resource,
+            self.scope,
+            random,
+        )
     }
 
     /// Where the client is told that the user said no, or that the provider cannot be asked.
-    pub fn redirect(&self) -> MatchedRedirect {
-        MatchedRedirect::from_sealed(self.redirect.clone())
+    pub fn redirect(&self) -> &MatchedRedirect {
+        &self.redirect
     }
 
     /// The client's own `state`, unchanged.
     pub fn client_state(&self) -> Option<&str> {
         self.state.as_deref()
-    }
-
-    /// False when a refusal may go there only after a click.
-    pub fn may_redirect_unasked(&self) -> bool {
-        self.may_redirect_unasked
     }
 }

@@ -8,7 +8,6 @@ use vestibule_oauth::pkce::{CodeChallenge, CodeVerifier};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::AuthorizationCode;
-use vestibule_oauth::url::RedirectUri;
 
 use super::{ClientDigest, Code};
 use crate::seal::{Kind, Sealable};
@@ -26,7 +25,7 @@ pub struct Flow {
     #[serde(rename = "c")]
     client: ClientDigest,
     #[serde(rename = "u")]
-    redirect: RedirectUri,
+    redirect: MatchedRedirect,
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     #[serde(rename = "p")]
@@ -51,7 +50,7 @@ impl Flow {
 
     pub(super) fn begin(
         client: ClientDigest,
-        redirect: RedirectUri,
+        redirect: MatchedRedirect,
         state: Option<String>,
         challenge: CodeChallenge,
         resource: String,
@@ -89,7 +88,11 @@ impl Flow {
     /// Checks that the callback's `state` is this flow's. The cookie was found by that name already; a cookie renamed by
     /// hand fails here.
     pub fn returned(self, state: &str) -> Result<Returned, NotThisFlow> {
-        if self.id == state { Ok(Returned(self)) } else { Err(NotThisFlow) }
+        if self.id == state {
+            Ok(Returned(self))
+        } else {
+            Err(NotThisFlow)
+        }
     }
 }
 
@@ -99,8 +102,8 @@ pub struct Returned(Flow);
 
 impl Returned {
     /// Where the client is told about success or failure. The user approved this very address.
-    pub fn redirect(&self) -> MatchedRedirect {
-        MatchedRedirect::from_sealed(self.0.redirect.clone())
+    pub fn redirect(&self) -> &MatchedRedirect {
+        &self.0.redirect
     }
 
     /// The client's own `state`, unchanged.
@@ -112,13 +115,13 @@ impl Returned {
     pub fn with_code(self, provider_code: AuthorizationCode) -> Code {
         Code {
             client: self.0.client,
-            redirect: self.0.redirect,
+            redirect: self.0.redirect.uri().clone(),
             challenge: self.0.challenge,
             resource: self.0.resource,
             scope: self.0.scope,
             nonce: self.0.nonce,
             verifier: self.0.verifier,
-            provider_code: provider_code.0,
+            carried: provider_code.0,
         }
     }
 }

@@ -50,7 +50,10 @@ impl Sealable for Grant {
 
 impl Grant {
     /// A new grant after a first sign-in.
-    #[expect(clippy::too_many_arguments, reason = "a grant is exactly these facts, none of them optional")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a grant is exactly these facts, none of them optional"
+    )]
     pub fn new(
         family: String,
         client: &ClientId,
@@ -75,7 +78,11 @@ impl Grant {
 
     /// Hands the grant out only to the client it was issued to.
     pub fn held_by(self, client: &ClientId) -> Result<Self, GrantMismatch> {
-        if self.client == ClientDigest::of(client) { Ok(self) } else { Err(GrantMismatch) }
+        if self.client == ClientDigest::of(client) {
+            Ok(self)
+        } else {
+            Err(GrantMismatch)
+        }
     }
 
     /// The provider's refresh token.
@@ -86,7 +93,11 @@ impl Grant {
     /// The grant after a refresh: the provider's new refresh token if it rotated, the old one otherwise (design §5.5),
     /// and the claims of the newest ID token.
     #[must_use]
-    pub fn refreshed(mut self, rotated: Option<RefreshToken>, claims: Option<Map<String, Value>>) -> Self {
+    pub fn refreshed(
+        mut self,
+        rotated: Option<RefreshToken>,
+        claims: Option<Map<String, Value>>,
+    ) -> Self {
         if let Some(token) = rotated {
             self.provider_refresh_token = token.0;
         }

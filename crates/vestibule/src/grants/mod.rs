@@ -47,11 +47,16 @@ mod carried_verifier {
     use serde::{Deserializer, Serializer};
     use vestibule_oauth::pkce::CodeVerifier;
 
-    pub(super) fn serialize<S: Serializer>(verifier: &CodeVerifier, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        verifier: &CodeVerifier,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(verifier.expose())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CodeVerifier, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<CodeVerifier, D::Error> {
         let text = crate::seal::carried::deserialize(deserializer)?;
         CodeVerifier::parse(text.expose()).map_err(serde::de::Error::custom)
     }

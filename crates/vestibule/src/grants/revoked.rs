@@ -26,7 +26,10 @@ impl RevokedTokens {
             entries.retain(|_, end| *end > now);
         }
         if entries.len() >= Self::CAPACITY {
-            let soonest = entries.iter().min_by_key(|(_, end)| **end).map(|(id, _)| id.clone());
+            let soonest = entries
+                .iter()
+                .min_by_key(|(_, end)| **end)
+                .map(|(id, _)| id.clone());
             soonest.map(|id| entries.remove(&id));
         }
         entries.insert(id.to_owned(), until);
@@ -50,7 +53,11 @@ mod tests {
         let now = UnixTime(10);
         revoked.add("fam", now.plus(60), now);
         revoked.add("other.1", now.plus(60), now);
-        assert!(revoked.contains("fam.7", now) && revoked.contains("fam", now) && revoked.contains("other.1", now));
+        assert!(
+            revoked.contains("fam.7", now)
+                && revoked.contains("fam", now)
+                && revoked.contains("other.1", now)
+        );
         assert!(!revoked.contains("other.2", now) && !revoked.contains("famous.1", now));
         assert!(!revoked.contains("fam.7", now.plus(60)));
     }

@@ -20,14 +20,25 @@ pub struct Mapped {
 
 /// Maps `error` and `error_description` of the provider's redirect.
 pub fn map(profile: &Profile, error: &str, description: &str) -> Mapped {
-    let says = |needle: &str| description.to_ascii_lowercase().contains(&needle.to_ascii_lowercase());
-    if profile.transient_descriptions.iter().any(|transient| says(transient)) {
+    let says = |needle: &str| {
+        description
+            .to_ascii_lowercase()
+            .contains(&needle.to_ascii_lowercase())
+    };
+    if profile
+        .transient_descriptions
+        .iter()
+        .any(|transient| says(transient))
+    {
         return TRANSIENT;
     }
     match error {
-        "access_denied" => DENIED,
-        // Only `prompt=none` can cause these, which we never send: the provider wants a user who did not answer.
-        "login_required" | "interaction_required" | "account_selection_required" | "consent_required" => DENIED,
+        // All but the first come only of `prompt=none`, which we never send: the provider wants a user who did not answer.
+        "access_denied"
+        | "login_required"
+        | "interaction_required"
+        | "account_selection_required"
+        | "consent_required" => DENIED,
         "temporarily_unavailable" => TRANSIENT,
         "invalid_scope" => SCOPES,
         // Cognito's observed form: error=invalid_request, error_description=invalid_scope (facts/cognito §2.3).
@@ -75,8 +86,16 @@ mod tests {
             ("invalid_scope", "", SCOPES),
             ("invalid_request", "", CONFIGURATION),
             ("unauthorized_client", "", CONFIGURATION),
-            ("invalid_request", "Okta IdP Error - 503 Service Unavailable", TRANSIENT),
-            ("invalid_request", "Timeout occurred in calling IdP token endpoint", TRANSIENT),
+            (
+                "invalid_request",
+                "Okta IdP Error - 503 Service Unavailable",
+                TRANSIENT,
+            ),
+            (
+                "invalid_request",
+                "Timeout occurred in calling IdP token endpoint",
+                TRANSIENT,
+            ),
             ("invalid_request", "Connection reset", TRANSIENT),
             ("server_error", "Read timed out", TRANSIENT),
             ("server_error", "", FAILED),
@@ -84,7 +103,11 @@ mod tests {
             ("login_required", "", DENIED),
             ("something_new", "", FAILED),
         ] {
-            assert_eq!(map(&COGNITO, error, description), expected, "{error} {description}");
+            assert_eq!(
+                map(&COGNITO, error, description),
+                expected,
+                "{error} {description}"
+            );
         }
     }
 

@@ -43,8 +43,20 @@ pub struct Discovery {
 
 impl Discovery {
     /// Knows where to look; looks later.
-    pub fn new(issuer: Issuer, timeout: Duration, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
-        Self { issuer, timeout, outbound, clock, known: ArcSwapOption::empty(), fetching: Mutex::new(None) }
+    pub fn new(
+        issuer: Issuer,
+        timeout: Duration,
+        outbound: Outbound,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            issuer,
+            timeout,
+            outbound,
+            clock,
+            known: ArcSwapOption::empty(),
+            fetching: Mutex::new(None),
+        }
     }
 
     /// The document. A stale one is better than none while the provider is away.
@@ -69,7 +81,9 @@ impl Discovery {
         if let Some(known) = known.as_ref().filter(|known| fresh(known)) {
             return Ok(Arc::clone(known));
         }
-        let recent = last_failure.as_ref().filter(|(at, _)| self.clock.now().since(*at) < RETRY_AFTER_FAILURE);
+        let recent = last_failure
+            .as_ref()
+            .filter(|(at, _)| self.clock.now().since(*at) < RETRY_AFTER_FAILURE);
         let outcome = match recent {
             Some((_, cause)) => Err(ProviderError::unavailable(cause)),
             None => self.fetch(known.as_deref()).await,
@@ -82,7 +96,10 @@ impl Discovery {
                 Ok(fetched)
             }
             Err(error) => {
-                if last_failure.as_ref().is_none_or(|(at, _)| self.clock.now().since(*at) >= RETRY_AFTER_FAILURE) {
+                if last_failure
+                    .as_ref()
+                    .is_none_or(|(at, _)| self.clock.now().since(*at) >= RETRY_AFTER_FAILURE)
+                {
                     tracing::warn!(reason = error.slug(), cause = %error, issuer = %self.issuer, "discovery failed");
                     *last_failure = Some((self.clock.now(), error.to_string()));
                 }
@@ -93,15 +110,30 @@ impl Discovery {
 
     async fn fetch(&self, before: Option<&Known>) -> Result<Known, ProviderError> {
         let url = self.issuer.openid_configuration_url();
-        let request = Request::get(&url).header(http::header::ACCEPT, "application/json").body(Full::<Bytes>::default());
-        let request = request.map_err(|error| ProviderError::Misconfigured(format!("{url}: {error}")))?;
-        let limits = FetchLimits { deadline: self.timeout, max_body: MAX_DOCUMENT };
-        let response = self.outbound.fetch(request, limits).await.map_err(ProviderError::unavailable)?;
+        let request = Request::get(&url)
+            .header(http::header::ACCEPT, "application/json")
+            .body(Full::<Bytes>::default());
+        let request =
+            request.map_err(|error| ProviderError::Misconfigured(format!("{url}: {error}")))?;
+        let limits = FetchLimits {
+            deadline: self.timeout,
+            max_body: MAX_DOCUMENT,
+        };
+        let response = self
+            .outbound
+            .fetch(request, limits)
+            .await
+            .map_err(ProviderError::unavailable)?;
         if !response.status().is_success() {
-            return Err(ProviderError::unavailable(format!("{url} answered {}", response.status())));
+            return Err(ProviderError::unavailable(format!(
+                "{url} answered {}",
+                response.status()
+            )));
         }
-        let metadata: ProviderMetadata = serde_json::from_slice(response.body())
-            .map_err(|error| ProviderError::BadAnswer(format!("{url} is not a discovery document: {error}")))?;
+        let metadata: ProviderMetadata =
+            serde_json::from_slice(response.body()).map_err(|error| {
+                ProviderError::BadAnswer(format!("{url} is not a discovery document: {error}"))
+            })?;
         // OpenID Connect Discovery §4.3: MUST exactly match.
         if metadata.issuer != self.issuer.as_str() {
             return Err(ProviderError::Misconfigured(format!(
@@ -109,29 +141,51 @@ impl Discovery {
                 metadata.issuer, self.issuer
             )));
         }
-        let endpoints = [Some(&metadata.jwks_uri), metadata.authorization_endpoint.as_ref(), metadata.token_endpoint.as_ref()];
-        for endpoint in endpoints.into_iter().chain([metadata.revocation_endpoint.as_ref()]).flatten() {
+        let endpoints = [
+            Some(&metadata.jwks_uri),
+            metadata.authorization_endpoint.as_ref(),
+            metadata.token_endpoint.as_ref(),
+        ];
+        for endpoint in endpoints
+            .into_iter()
+            .chain([metadata.revocation_endpoint.as_ref()])
+            .flatten()
+        {
             check_endpoint(endpoint, &self.issuer)?;
         }
         let keys = match before.filter(|known| known.metadata.jwks_uri == metadata.jwks_uri) {
             Some(known) => Arc::clone(&known.keys),
-            None => Arc::new(JwksSource::new(&metadata.jwks_uri, self.outbound.clone(), Arc::clone(&self.clock), FRESH_FOR)),
+            None => Arc::new(JwksSource::new(
+                &metadata.jwks_uri,
+                self.outbound.clone(),
+                Arc::clone(&self.clock),
+                FRESH_FOR,
+            )),
         };
-        Ok(Known { metadata: Arc::new(metadata), keys, fetched_at: self.clock.now() })
+        Ok(Known {
+            metadata: Arc::new(metadata),
+            keys,
+            fetched_at: self.clock.now(),
+        })
     }
 }
 
 /// An https provider must not send our secret or our users to plain http.
 fn check_endpoint(endpoint: &str, issuer: &Issuer) -> Result<(), ProviderError> {
-    let parsed = Endpoint::parse(endpoint).map_err(|error| ProviderError::BadAnswer(error.to_string()))?;
+    let parsed =
+        Endpoint::parse(endpoint).map_err(|error| ProviderError::BadAnswer(error.to_string()))?;
     if issuer.as_str().starts_with("https://") && !parsed.as_str().starts_with("https://") {
-        return Err(ProviderError::BadAnswer(format!("the discovery document names the plain-http endpoint {endpoint}")));
+        return Err(ProviderError::BadAnswer(format!(
+            "the discovery document names the plain-http endpoint {endpoint}"
+        )));
     }
     Ok(())
 }
 
 impl std::fmt::Debug for Discovery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Discovery").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Discovery")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }

@@ -41,8 +41,11 @@ impl ProviderError {
     pub const DEFAULT_RETRY_AFTER: u64 = 5;
 
     /// A transient failure with the default wait.
-    pub(super) fn unavailable(cause: impl ToString) -> Self {
-        Self::Unavailable { cause: cause.to_string(), retry_after: Self::DEFAULT_RETRY_AFTER }
+    pub(super) fn unavailable(cause: impl std::fmt::Display) -> Self {
+        Self::Unavailable {
+            cause: format!("{cause}"),
+            retry_after: Self::DEFAULT_RETRY_AFTER,
+        }
     }
 
     /// Code and sentence for the client. The cause stays inside.
@@ -52,14 +55,18 @@ impl ProviderError {
                 ErrorCode::TemporarilyUnavailable,
                 "the identity provider cannot be reached right now; nothing is lost, try again shortly",
             ),
-            Self::InvalidGrant(_) => {
-                (ErrorCode::InvalidGrant, "the sign-in has ended at the identity provider; sign in again")
-            }
+            Self::InvalidGrant(_) => (
+                ErrorCode::InvalidGrant,
+                "the sign-in has ended at the identity provider; sign in again",
+            ),
             Self::Misconfigured(_) => (
                 ErrorCode::ServerError,
                 "the identity provider refuses this server's configuration; tell the operator the reference",
             ),
-            Self::BadAnswer(_) | Self::IdTokenSignature(_) | Self::IdTokenClaims(_) | Self::SubjectChanged => (
+            Self::BadAnswer(_)
+            | Self::IdTokenSignature(_)
+            | Self::IdTokenClaims(_)
+            | Self::SubjectChanged => (
                 ErrorCode::ServerError,
                 "the identity provider's answer could not be verified; tell the operator the reference",
             ),

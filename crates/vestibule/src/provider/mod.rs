@@ -72,10 +72,27 @@ pub struct SignIn<'a> {
 
 impl Provider {
     /// Takes the settings; talks to nobody yet, so the house starts while the provider is down.
-    pub fn new(settings: ProviderSettings, callback: String, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        settings: ProviderSettings,
+        callback: String,
+        outbound: Outbound,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let profile = settings.preset;
-        let discovery = Discovery::new(settings.issuer.clone(), settings.timeout, outbound.clone(), Arc::clone(&clock));
-        Self { settings, profile, callback, outbound, discovery, clock }
+        let discovery = Discovery::new(
+            settings.issuer.clone(),
+            settings.timeout,
+            outbound.clone(),
+            Arc::clone(&clock),
+        );
+        Self {
+            settings,
+            profile,
+            callback,
+            outbound,
+            discovery,
+            clock,
+        }
     }
 
     /// The facts about this kind of provider.
@@ -88,7 +105,8 @@ impl Provider {
         let metadata = self.discovery.metadata().await?;
         let endpoint = metadata.authorization_endpoint.as_deref().ok_or_else(|| {
             ProviderError::Misconfigured(
-                "discovery names no authorization_endpoint (a Cognito user pool needs a domain)".into(),
+                "discovery names no authorization_endpoint (a Cognito user pool needs a domain)"
+                    .into(),
             )
         })?;
         let mut query = form_urlencoded();
@@ -113,7 +131,11 @@ impl Provider {
     pub async fn accepts_issuer(&self, iss: Option<&str>) -> Result<bool, ProviderError> {
         match iss {
             Some(iss) => Ok(iss == self.settings.issuer.as_str()),
-            None => Ok(!self.discovery.metadata().await?.authorization_response_iss_parameter_supported),
+            None => Ok(!self
+                .discovery
+                .metadata()
+                .await?
+                .authorization_response_iss_parameter_supported),
         }
     }
 

@@ -66,7 +66,12 @@ pub static COGNITO: Profile = Profile {
         ("username", "cognito:username"),
         ("groups", "cognito:groups"),
     ],
-    transient_descriptions: &["IdP Error", "Timeout occurred", "Connection reset", "Read timed out"],
+    transient_descriptions: &[
+        "IdP Error",
+        "Timeout occurred",
+        "Connection reset",
+        "Read timed out",
+    ],
     // In the form nothing is encoded twice: whether Cognito form-decodes the halves of HTTP Basic is not documented.
     token_auth_default: TokenEndpointAuth::Post,
 };
@@ -77,10 +82,15 @@ pub static ALL: [&Profile; 2] = [&GENERIC, &COGNITO];
 /// The preset that an issuer suggests; the generic one otherwise.
 pub fn of(issuer: &Issuer) -> &'static Profile {
     let url = url::Url::parse(issuer.as_str()).ok();
-    let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+    let host = url
+        .as_ref()
+        .and_then(url::Url::host_str)
+        .unwrap_or_default();
     let label = host.split('.').next().unwrap_or_default();
     let fits = |(first, end): &(&str, &str)| *first == label && host.ends_with(end);
-    ALL.into_iter().find(|profile| profile.issuer_hosts.iter().any(fits)).unwrap_or(&GENERIC)
+    ALL.into_iter()
+        .find(|profile| profile.issuer_hosts.iter().any(fits))
+        .unwrap_or(&GENERIC)
 }
 
 #[cfg(test)]
@@ -90,9 +100,18 @@ mod tests {
     #[test]
     fn both_forms_of_the_cognito_issuer_are_recognised() {
         let of = |issuer: &str| of(&Issuer::parse(issuer).unwrap()).name;
-        assert_eq!(of("https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Abc"), "cognito");
-        assert_eq!(of("https://issuer-cognito-idp.us-east-1.amazonaws.com/us-east-1_Abc"), "cognito");
-        assert_eq!(of("https://cognito-idp.amazonaws.com.evil.example/x"), "generic");
+        assert_eq!(
+            of("https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Abc"),
+            "cognito"
+        );
+        assert_eq!(
+            of("https://issuer-cognito-idp.us-east-1.amazonaws.com/us-east-1_Abc"),
+            "cognito"
+        );
+        assert_eq!(
+            of("https://cognito-idp.amazonaws.com.evil.example/x"),
+            "generic"
+        );
         assert_eq!(of("https://sts.amazonaws.com/x"), "generic");
         assert_eq!(of("https://login.example.com"), "generic");
     }

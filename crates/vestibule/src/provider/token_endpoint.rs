@@ -19,7 +19,11 @@ use super::profile::TokenEndpointAuth;
 use super::{Provider, ProviderError, ProviderTokens, form_urlencoded};
 
 /// Everything but RFC 3986's unreserved characters.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 /// Token responses are at most a few JWTs.
 const MAX_ANSWER: usize = 256 * 1024;
 /// Seconds an access token is taken to live when the provider does not say (RFC 6749 §5.1 recommends it to).
@@ -65,8 +69,14 @@ impl Provider {
     }
 
     /// Refreshes. What the provider may have rotated is in the result; the caller keeps the old token otherwise.
-    pub async fn refresh(&self, refresh_token: &RefreshToken) -> Result<ProviderTokens, ProviderError> {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+    pub async fn refresh(
+        &self,
+        refresh_token: &RefreshToken,
+    ) -> Result<ProviderTokens, ProviderError> {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.expose()),
+        ];
         self.token_request(&form, None).await
     }
 
@@ -77,12 +87,23 @@ impl Provider {
         let Some(endpoint) = metadata.revocation_endpoint.as_deref() else {
             return Ok(());
         };
-        let form = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
+        let form = [
+            ("token", refresh_token.expose()),
+            ("token_type_hint", "refresh_token"),
+        ];
         let response = self.post(endpoint, &form, &metadata).await?;
-        if response.status().is_success() { Ok(()) } else { Err(fault(&response)) }
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(fault(&response))
+        }
     }
 
-    async fn token_request(&self, form: &[(&str, &str)], nonce: Option<&str>) -> Result<ProviderTokens, ProviderError> {
+    async fn token_request(
+        &self,
+        form: &[(&str, &str)],
+        nonce: Option<&str>,
+    ) -> Result<ProviderTokens, ProviderError> {
         let metadata = self.discovery.metadata().await?;
         let endpoint = metadata.token_endpoint.as_deref().ok_or_else(|| {
             ProviderError::Misconfigured("discovery names no token_endpoint".into())
@@ -91,10 +112,17 @@ impl Provider {
         if response.status() != StatusCode::OK {
             return Err(fault(&response));
         }
-        let answer: TokenAnswer = serde_json::from_slice(response.body())
-            .map_err(|error| ProviderError::BadAnswer(format!("the token response is not JSON: {error}")))?;
-        if answer.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            return Err(ProviderError::BadAnswer("the provider's access token is not a bearer token".into()));
+        let answer: TokenAnswer = serde_json::from_slice(response.body()).map_err(|error| {
+            ProviderError::BadAnswer(format!("the token response is not JSON: {error}"))
+        })?;
+        if answer
+            .token_type
+            .as_deref()
+            .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
+        {
+            return Err(ProviderError::BadAnswer(
+                "the provider's access token is not a bearer token".into(),
+            ));
         }
         let identity = match &answer.id_token {
             None => None,
@@ -111,7 +139,10 @@ impl Provider {
         };
         Ok(ProviderTokens {
             access: answer.access_token,
-            expires_at: self.clock.now().plus(answer.expires_in.unwrap_or(UNSTATED_LIFETIME)),
+            expires_at: self
+                .clock
+                .now()
+                .plus(answer.expires_in.unwrap_or(UNSTATED_LIFETIME)),
             refresh: answer.refresh_token,
             identity,
         })
@@ -124,8 +155,14 @@ impl Provider {
         metadata: &ProviderMetadata,
     ) -> Result<Response<Bytes>, ProviderError> {
         let request = self.form_request(endpoint, form, metadata)?;
-        let limits = FetchLimits { deadline: self.settings.timeout, max_body: MAX_ANSWER };
-        self.outbound.fetch(request, limits).await.map_err(ProviderError::unavailable)
+        let limits = FetchLimits {
+            deadline: self.settings.timeout,
+            max_body: MAX_ANSWER,
+        };
+        self.outbound
+            .fetch(request, limits)
+            .await
+            .map_err(ProviderError::unavailable)
     }
 
     fn form_request(
@@ -144,20 +181,28 @@ impl Provider {
                 body.append_pair("client_id", &self.settings.client_id);
             }
             (Some(secret), TokenEndpointAuth::Post) => {
-                body.append_pair("client_id", &self.settings.client_id).append_pair("client_secret", secret.expose());
+                body.append_pair("client_id", &self.settings.client_id)
+                    .append_pair("client_secret", secret.expose());
             }
             (Some(secret), TokenEndpointAuth::Basic) => {
-                request = request.header(AUTHORIZATION, basic(&self.settings.client_id, secret.expose())?);
+                request = request.header(
+                    AUTHORIZATION,
+                    basic(&self.settings.client_id, secret.expose())?,
+                );
             }
         }
         let body = Full::new(Bytes::from(body.finish()));
-        request.body(body).map_err(|error| ProviderError::Misconfigured(format!("{endpoint}: {error}")))
+        request
+            .body(body)
+            .map_err(|error| ProviderError::Misconfigured(format!("{endpoint}: {error}")))
     }
 
     /// The settings win, then what discovery offers, then the profile.
     fn authentication(&self, metadata: &ProviderMetadata) -> TokenEndpointAuth {
         let offered = metadata.token_endpoint_auth_methods_supported.as_deref();
-        let offers = |method: &str| offered.is_none_or(|methods| methods.iter().any(|offered| offered == method));
+        let offers = |method: &str| {
+            offered.is_none_or(|methods| methods.iter().any(|offered| offered == method))
+        };
         self.settings.token_endpoint_auth.unwrap_or_else(|| {
             match (offers("client_secret_basic"), offers("client_secret_post")) {
                 (false, true) => TokenEndpointAuth::Post,
@@ -172,8 +217,9 @@ impl Provider {
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, ProviderError> {
     let encode = |text| utf8_percent_encode(text, RESERVED).to_string();
     let credentials = STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)));
-    let mut value = HeaderValue::try_from(format!("Basic {credentials}"))
-        .map_err(|_| ProviderError::Misconfigured("provider.client_id cannot be sent by HTTP Basic".into()))?;
+    let mut value = HeaderValue::try_from(format!("Basic {credentials}")).map_err(|_| {
+        ProviderError::Misconfigured("provider.client_id cannot be sent by HTTP Basic".into())
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -181,22 +227,34 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, ProviderError> {
 /// Sorts an answer that is not a success. Only `invalid_grant` ends a grant; what might pass is "unavailable".
 fn fault(response: &Response<Bytes>) -> ProviderError {
     let status = response.status();
-    let request_id = response.headers().get("x-amzn-requestid").or(response.headers().get("x-amz-cognito-request-id"));
+    let request_id = response
+        .headers()
+        .get("x-amzn-requestid")
+        .or(response.headers().get("x-amz-cognito-request-id"));
     let request_id = request_id.and_then(|id| id.to_str().ok()).unwrap_or("-");
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     let error: Option<ErrorAnswer> = serde_json::from_slice(response.body()).ok();
-    let said = error.as_ref().map_or_else(String::new, |error| format!("{} {}", error.error, error.error_description));
+    let said = error.as_ref().map_or_else(String::new, |error| {
+        format!("{} {}", error.error, error.error_description)
+    });
     let cause = format!("HTTP {status} {said} (provider request {request_id})");
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
+    if status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+    {
         let retry_after = retry_after.unwrap_or(ProviderError::DEFAULT_RETRY_AFTER);
         return ProviderError::Unavailable { cause, retry_after };
     }
     match error.as_ref().map(|error| error.error.as_str()) {
         Some("invalid_grant") => ProviderError::InvalidGrant(cause),
-        Some("temporarily_unavailable" | "server_error" | "slow_down") => ProviderError::unavailable(cause),
+        // Without a code it is a firewall's or a load balancer's page: the grant may well be alive.
+        None | Some("temporarily_unavailable" | "server_error" | "slow_down") => {
+            ProviderError::unavailable(cause)
+        }
         Some(_) => ProviderError::Misconfigured(cause),
-        // A firewall's or a load balancer's page: the grant may well be alive.
-        None => ProviderError::unavailable(cause),
     }
 }
 
@@ -205,12 +263,20 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &'static str) -> ProviderError {
-        fault(&Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap())
+        fault(
+            &Response::builder()
+                .status(status)
+                .body(Bytes::from_static(body.as_bytes()))
+                .unwrap(),
+        )
     }
 
     #[test]
     fn only_invalid_grant_ends_a_grant() {
-        assert!(matches!(answer(400, r#"{"error":"invalid_grant"}"#), ProviderError::InvalidGrant(_)));
+        assert!(matches!(
+            answer(400, r#"{"error":"invalid_grant"}"#),
+            ProviderError::InvalidGrant(_)
+        ));
         for (status, body) in [
             (500, ""),
             (503, r#"{"error":"invalid_grant"}"#),
@@ -220,17 +286,29 @@ mod tests {
             (400, r#"{"error":"invalid_gr"#),
             (400, r#"{"error":"temporarily_unavailable"}"#),
         ] {
-            assert!(matches!(answer(status, body), ProviderError::Unavailable { .. }), "{status} {body}");
+            assert!(
+                matches!(answer(status, body), ProviderError::Unavailable { .. }),
+                "{status} {body}"
+            );
         }
-        assert!(matches!(answer(400, r#"{"error":"invalid_client"}"#), ProviderError::Misconfigured(_)));
+        assert!(matches!(
+            answer(400, r#"{"error":"invalid_client"}"#),
+            ProviderError::Misconfigured(_)
+        ));
         let redirect = r#"{"error":"unauthorized_client","error_description":"invalid_redirect"}"#;
-        assert!(matches!(answer(400, redirect), ProviderError::Misconfigured(_)));
+        assert!(matches!(
+            answer(400, redirect),
+            ProviderError::Misconfigured(_)
+        ));
     }
 
     #[test]
     fn basic_credentials_are_form_encoded_first() {
         let value = basic("a:b", "s+/%").unwrap();
-        assert_eq!(value, format!("Basic {}", STANDARD.encode("a%3Ab:s%2B%2F%25")).as_str());
+        assert_eq!(
+            value,
+            format!("Basic {}", STANDARD.encode("a%3Ab:s%2B%2F%25")).as_str()
+        );
         assert!(value.is_sensitive());
     }
 }

@@ -12,10 +12,10 @@ use vestibule_guard::{Caller, Refusal};
 
 use super::credential::{self, CredentialError, UpstreamTokens};
 use super::path::PathRefusal;
-use super::problem::Reference;
 use super::rewrite::Verdict;
 use super::upload::Upload;
 use super::{Proxy, Route, headers, path, problem, rewrite};
+use crate::telemetry::ReferenceId;
 
 /// Why the client gets an answer of ours.
 #[derive(Debug, Error)]
@@ -46,15 +46,15 @@ pub(super) async fn forward<T: UpstreamTokens>(
     caller: &Caller<T::Extra>,
     request: Request,
 ) -> Response {
-    let reference = Reference::of(request.extensions(), proxy.random.as_ref());
     match exchange(proxy, route, caller, request).await {
         Ok(response) => response,
         Err(error) => {
+            let reference = ReferenceId::new(proxy.random.as_ref());
             tracing::warn!(
-                reference = %reference.0, path = %route.path, upstream = route.upstream.authority(), %error,
+                reference = %reference, path = %route.path, upstream = route.upstream.authority(), %error,
                 "request not forwarded"
             );
-            explain(route, error, &reference)
+            explain(route, error, reference)
         }
     }
 }
@@ -112,7 +112,7 @@ async fn exchange<T: UpstreamTokens>(
     Ok(answer)
 }
 
-fn explain(route: &Route, error: ForwardError, reference: &Reference) -> Response {
+fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Response {
     let failed = |status, message| problem::failed(status, message, reference);
     match error {
         ForwardError::Path(_) => problem::not_found("there is no such path here"),

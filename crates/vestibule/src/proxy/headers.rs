@@ -1,6 +1,8 @@
 //! Header hygiene both ways (RFC 9110 §7.6.1, facts/mcp-authorization.md §2.2): what a client must not tell the upstream,
 //! what an upstream must not tell the client.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, header};
 
 /// Of one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
@@ -97,7 +99,7 @@ const NOT_DOWNSTREAM_PREFIXES: [&str; 2] = ["access-control-", "x-amzn-remapped-
 /// Makes a client's headers fit for the upstream. `credential` is the header that will carry ours: the client's own of
 /// that name goes as well.
 pub(super) fn for_upstream(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
-    let credential = credential.map(|name| folded(name.as_str()));
+    let credential = credential.map(|name| folded(name.as_str()).into_owned());
     retain(headers, |name| {
         !NOT_UPSTREAM.contains(&name)
             && !NOT_UPSTREAM_PREFIXES
@@ -125,12 +127,12 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|name| folded(name.trim()))
+        .map(|name| folded(&name.trim().to_ascii_lowercase()).into_owned())
         .collect();
     let mut dropped: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         let plain = folded(name.as_str());
-        let plain = plain.as_str();
+        let plain = plain.as_ref();
         if HOP_BY_HOP.contains(&plain) || named.iter().any(|own| own == plain) || !keep(plain) {
             dropped.push(name.clone());
         }
@@ -140,8 +142,13 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
     }
 }
 
-fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+/// `name` must be in lower case, as a `HeaderName` is.
+fn folded(name: &str) -> Cow<'_, str> {
+    if name.contains('_') {
+        Cow::Owned(name.replace('_', "-"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 #[cfg(test)]

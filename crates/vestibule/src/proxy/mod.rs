@@ -26,7 +26,6 @@ use vestibule_oauth::well_known;
 pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
 pub use self::path::{Upstream, UpstreamError};
-pub use self::problem::Reference;
 
 /// One public path and the MCP server behind it.
 #[derive(Clone, Debug)]
@@ -77,6 +76,14 @@ impl<T: UpstreamTokens> Proxy<T> {
     }
 }
 
+impl<T> std::fmt::Debug for Proxy<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy")
+            .field("outbound", &self.outbound)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One resource, complete: CORS, guard and proxy in their order.
 pub struct Endpoint<V, T> {
     /// Decides who may come in.
@@ -87,6 +94,15 @@ pub struct Endpoint<V, T> {
     pub route: Route,
     /// How it goes there.
     pub proxy: Arc<Proxy<T>>,
+}
+
+impl<V, T> std::fmt::Debug for Endpoint<V, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("cors", &self.cors)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<V, T> Endpoint<V, T>

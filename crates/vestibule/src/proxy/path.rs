@@ -16,6 +16,8 @@ pub struct Upstream {
     authority: Authority,
     path: String,
     query: Option<String>,
+    /// All of it, for the usual request.
+    whole: Uri,
 }
 
 /// The configured URL cannot be requested.
@@ -28,7 +30,7 @@ impl Upstream {
     pub fn parse(endpoint: &Endpoint) -> Result<Self, UpstreamError> {
         let wrong = || UpstreamError(endpoint.as_str().to_owned());
         let uri: Uri = endpoint.as_str().parse().map_err(|_| wrong())?;
-        let parts = uri.into_parts();
+        let parts = uri.clone().into_parts();
         let path_and_query = parts
             .path_and_query
             .unwrap_or(PathAndQuery::from_static("/"));
@@ -37,6 +39,7 @@ impl Upstream {
             authority: parts.authority.ok_or_else(wrong)?,
             path: path_and_query.path().to_owned(),
             query: path_and_query.query().map(str::to_owned),
+            whole: uri,
         })
     }
 
@@ -77,6 +80,7 @@ pub(super) fn target(
     let suffix = uri.path().strip_prefix(base).ok_or(PathRefusal::Outside)?;
     let path = match suffix {
         // One trailing slash means the same endpoint; clients add and drop it.
+        "" | "/" if uri.query().is_none() => return Ok(upstream.whole.clone()),
         "" | "/" => Cow::Borrowed(upstream.path.as_str()),
         below if below.starts_with('/') => {
             check(below)?;

@@ -3,28 +3,15 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{Extensions, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
-use vestibule_oauth::random::Random;
+
+use crate::telemetry::ReferenceId;
 
 /// JSON-RPC: the request is not one we pass on.
 const INVALID_REQUEST: i32 = -32600;
 /// JSON-RPC: our side failed.
 const INTERNAL_ERROR: i32 = -32603;
-
-/// The reference id of a request, when something outside of the proxy has given it one: put it into the request's
-/// extensions, and failures show it.
-#[derive(Clone, Debug)]
-pub struct Reference(pub String);
-
-impl Reference {
-    pub(super) fn of(extensions: &Extensions, random: &dyn Random) -> Self {
-        extensions
-            .get::<Self>()
-            .cloned()
-            .unwrap_or_else(|| Self(random.token(9)))
-    }
-}
 
 pub(super) fn not_found(message: &str) -> Response {
     json_rpc(StatusCode::NOT_FOUND, INVALID_REQUEST, message)
@@ -46,8 +33,8 @@ pub(super) fn too_large(limit: usize) -> Response {
 }
 
 /// A 502, 503 or 504 with the reference under which the log has the cause.
-pub(super) fn failed(status: StatusCode, message: &str, reference: &Reference) -> Response {
-    let message = format!("{message} (reference {})", reference.0);
+pub(super) fn failed(status: StatusCode, message: &str, reference: ReferenceId) -> Response {
+    let message = format!("{message} (reference {reference})");
     let mut response = json_rpc(status, INTERNAL_ERROR, &message);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let headers = response.headers_mut();

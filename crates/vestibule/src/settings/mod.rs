@@ -139,7 +139,9 @@ impl Settings {
         let public_url = root.required("public_url", public_url).map(|url| url.value);
         let server = ServerSettings::read(root.section("server"));
         let provider = ProviderSettings::read(root.section("provider"));
-        let preset = provider.as_ref().map_or(&profile::GENERIC, |provider| provider.preset);
+        let preset = provider
+            .as_ref()
+            .map_or(&profile::GENERIC, |provider| provider.preset);
         let tokens = TokenSettings::read(root.section("tokens"), preset);
         let resources = ResourceSettings::read_all(
             root.sections("resource"),

@@ -78,7 +78,8 @@ impl ProviderSettings {
 
         let preset = preset.map(|preset| preset.value);
         let preset = preset
-            .or_else(|| issuer.as_ref().map(|issuer| profile::of(&issuer.value))).unwrap_or(&profile::GENERIC);
+            .or_else(|| issuer.as_ref().map(|issuer| profile::of(&issuer.value)))
+            .unwrap_or(&profile::GENERIC);
         if let Some(scopes) = &scopes {
             if !scopes.value.contains("openid") {
                 problems.add(

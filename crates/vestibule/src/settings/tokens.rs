@@ -120,7 +120,12 @@ impl ClaimMapping {
     /// What ships: who somebody is and which groups they are in.
     pub fn defaults(preset: &Profile) -> Vec<Self> {
         let pairs = preset.claims.iter();
-        pairs.map(|&(name, from)| Self { name: name.to_owned(), from: from.to_owned() }).collect()
+        pairs
+            .map(|&(name, from)| Self {
+                name: name.to_owned(),
+                from: from.to_owned(),
+            })
+            .collect()
     }
 
     /// Reads `our claim = "provider's claim"` pairs; they replace the defaults.

@@ -1,6 +1,12 @@
 //! Integration tests of the house: one binary, one module per endpoint or story. Everything runs in one process: the
 //! Cognito stand-in, the demo MCP server, and the house behind its router, with a clock that stands and seeded randomness.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy exempts test functions, but not the helpers beside them"
+)]
+
 mod support;
 
 mod authorize;
@@ -8,7 +14,9 @@ mod callback;
 mod consent;
 mod discovery;
 mod gateway;
+mod proxy;
 mod register;
 mod replicas;
 mod revoke;
+mod serve;
 mod token;

@@ -149,14 +149,16 @@ fn scopes_are_consistent() {
 
 #[test]
 fn the_preset_decides_the_default_claims() {
-    assert_eq!(
-        with("", "preset = \"cognito\"", "", "")
-            .unwrap()
-            .tokens
-            .claims[0]
-            .from,
-        "cognito:groups"
-    );
+    let groups = |preset: &str| {
+        let settings = with("", preset, "", "").unwrap();
+        let claims = settings.tokens.claims.into_iter();
+        claims
+            .filter(|claim| claim.name == "groups")
+            .map(|claim| claim.from)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(groups("preset = \"cognito\""), ["cognito:groups"]);
+    assert_eq!(groups("preset = \"generic\""), ["groups"]);
 }
 
 #[test]

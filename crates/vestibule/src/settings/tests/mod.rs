@@ -159,7 +159,7 @@ fn everything_can_be_set() {
     assert_eq!(settings.provider.scopes.to_string(), "openid email");
     assert_eq!(
         settings.provider.token_endpoint_auth,
-        Some(TokenEndpointAuth::Basic)
+        Some(profile::TokenEndpointAuth::Basic)
     );
     let [first, second, third] = settings.resources.try_into().unwrap();
     assert_eq!(first.upstream.as_str(), "https://up.example/mcp?x=%3A");

@@ -4,6 +4,6 @@ mod browser;
 mod house;
 mod random;
 
-pub use browser::{Answer, Browser};
-pub use house::{CALLBACK, Client, MCP, ORIGIN, TestHouse, Tokens};
-pub use random::SeededRandom;
+pub(crate) use browser::{Answer, Browser};
+pub(crate) use house::{CALLBACK, Client, MCP, ORIGIN, TestHouse, Tokens};
+pub(crate) use random::SeededRandom;

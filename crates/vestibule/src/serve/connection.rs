@@ -1,0 +1,202 @@
+//! One connection from accept to close: TLS, HTTP/1.1 or HTTP/2, time limits and graceful shutdown.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
+use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::activity::{Activity, Expiry, Tracked, Watched};
+use super::{PeerAddr, ServeLimits};
+
+/// A connection whose peer has gone without a word (a closed laptop) is noticed after about two minutes; without this an
+/// event stream to it would stay for ever.
+const TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// The same for HTTP/2, whose peer may be a proxy that is alive while its client is not.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS: u32 = 250;
+
+/// How long a connection may take to say goodbye after its idle time.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Serves connections with one router, one set of limits and perhaps one certificate.
+pub(super) struct Acceptor {
+    router: Router,
+    limits: ServeLimits,
+    tls: Option<TlsAcceptor>,
+    http: auto::Builder<TokioExecutor>,
+    drain: CancellationToken,
+}
+
+impl Acceptor {
+    pub(super) fn new(
+        router: Router,
+        limits: ServeLimits,
+        tls: Option<Arc<ServerConfig>>,
+        drain: CancellationToken,
+    ) -> Self {
+        let max_header_bytes = limits.max_header_bytes.max(8 << 10);
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            // `Activity` bounds headers and idleness apart; hyper has one timer for both.
+            .header_read_timeout(None)
+            // A client that goes away takes its handler with it.
+            .half_close(false)
+            .max_buf_size(max_header_bytes);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING_INTERVAL)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX));
+        Self {
+            router,
+            limits,
+            tls: tls.map(TlsAcceptor::from),
+            http,
+            drain,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &ServeLimits {
+        &self.limits
+    }
+
+    /// Serves one connection until it is closed.
+    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        if let Err(error) = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&TCP_KEEPALIVE))
+        {
+            tracing::debug!(%error, %peer, "a connection was gone before it was served");
+            return;
+        }
+        let Some(tls) = &self.tls else {
+            return self.serve_stream(stream, peer, false).await;
+        };
+        let handshake = timeout(self.limits.handshake_timeout, tls.accept(stream));
+        match self.drain.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.serve_stream(stream, peer, http2).await;
+            }
+            Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+            Some(Err(_)) => tracing::debug!(%peer, "TLS handshake took too long"),
+            None => {}
+        }
+    }
+
+    async fn serve_stream(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        http2: bool,
+    ) {
+        let activity = Activity::new(self.limits, http2);
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            let in_flight = activity.request(request.version() == http::Version::HTTP_2);
+            request.extensions_mut().insert(PeerAddr(peer));
+            let request: Request = request.map(Body::new);
+            // A `Router` is always ready, and cloning it clones one `Arc`.
+            let response = self.router.clone().call(request);
+            async move {
+                let response = response.await;
+                response.map(|response| response.map(|body| Tracked::new(body, in_flight)))
+            }
+        });
+        let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+        let connection = self.http.serve_connection(stream, service);
+        drive(connection, &activity, &self.drain, peer).await;
+    }
+}
+
+/// Polls a connection to its end, watching over its time limits.
+///
+/// One timer serves all limits. It is moved forward only when it fires too early, so that a request costs no timer
+/// operation.
+async fn drive<C>(connection: C, activity: &Activity, drain: &CancellationToken, peer: SocketAddr)
+where
+    C: GracefulConnection,
+    C::Error: std::fmt::Display,
+{
+    let mut connection = pin!(connection);
+    let mut drained = pin!(drain.cancelled());
+    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut finishing = false;
+    let mut goodbye_until = None;
+    poll_fn(|cx| {
+        if !finishing && drained.as_mut().poll(cx).is_ready() {
+            finishing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, %peer, "connection ended with an error");
+                }
+                return Poll::Ready(());
+            }
+            activity.register(cx);
+            let (deadline, expiry) = match (goodbye_until, activity.deadline()) {
+                (_, None) => return Poll::Pending,
+                (Some(until), Some((_, expiry))) => (until, expiry),
+                (None, Some(deadline)) => deadline,
+            };
+            if !has_passed(timer.as_mut(), deadline, cx) {
+                return Poll::Pending;
+            }
+            if expiry == Expiry::Header || goodbye_until.is_some() {
+                tracing::debug!(%peer, ?expiry, "connection closed: its time is up");
+                return Poll::Ready(());
+            }
+            // An idle connection is closed in good order: with GOAWAY in HTTP/2, with close_notify in TLS.
+            goodbye_until = Some(Instant::now() + GOODBYE);
+            if !finishing {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    })
+    .await;
+}
+
+/// True when `deadline` has passed; otherwise `timer` will wake us no later than then.
+fn has_passed(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> bool {
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    while timer.as_mut().poll(cx).is_ready() {
+        if deadline <= Instant::now() {
+            return true;
+        }
+        timer.as_mut().reset(deadline);
+    }
+    false
+}

@@ -1,0 +1,1 @@
+//! Tests of the replicas endpoint; being written.
