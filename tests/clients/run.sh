@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Drives real MCP clients through Vestibule: the TypeScript and the Python SDK against `vestibule dev`, then the
+# TypeScript SDK against `vestibule serve` in front of an OpenID provider that is not Cognito.
+#
+#   tests/clients/run.sh            everything; needs cargo, node >= 20 and python3 >= 3.11
+#   VESTIBULE=/path/to/vestibule tests/clients/run.sh    without building
+#   VERBOSE=1                       show every page the browsers visit
+#
+# All traffic stays on the loopback. Packages, logs and keys go below target/clients, nothing into the source tree.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$target/clients
+logs=$work/logs
+mkdir -p "$work" "$logs"
+work=$(cd "$work" && pwd)
+logs=$work/logs
+
+pids=()
+# Ends only what this script started, by process id.
+finish() {
+    local status=$?
+    trap - EXIT
+    if ((${#pids[@]})); then
+        kill "${pids[@]}" 2>/dev/null || true
+        wait "${pids[@]}" 2>/dev/null || true
+    fi
+    if ((status != 0)); then
+        echo "real clients: FAILED; the ends of the logs in $logs:" >&2
+        tail -n 25 "$logs"/*.log >&2 || true
+    fi
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '   %s\n' "$*"; }
+
+# field FILE EXPRESSION: a value of the JSON object in FILE, as Python writes `it[...]`.
+field() { python3 -c 'import json, sys; it = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$1" "$2"; }
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# start NAME COMMAND…: in the background; its standard output goes to NAME.out, the rest to NAME.log.
+start() {
+    local name=$1
+    shift
+    "$@" >"$logs/$name.out" 2>"$logs/$name.log" </dev/null &
+    pids+=($!)
+}
+
+# ready NAME CONDITION…: waits up to 30 s for the condition, while the process started last lives.
+ready() {
+    local name=$1 pid=${pids[-1]}
+    shift
+    for _ in $(seq 300); do
+        if "$@"; then return; fi
+        if ! kill -0 "$pid" 2>/dev/null; then
+            echo "$name ended before it was ready" >&2
+            return 1
+        fi
+        sleep 0.1
+    done
+    echo "$name was not ready within 30 s" >&2
+    return 1
+}
+
+one_line() { [[ $(wc -l <"$1") -ge 1 ]]; }
+
+answers() { python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=2)' "$1" 2>/dev/null; }
+
+install_node() {
+    local dir=$work/$1
+    if ! cmp -s "$dir/package-lock.json" "$dir/node_modules/installed-lock.json"; then
+        say "installing the packages of $1"
+        (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp "$dir/package-lock.json" "$dir/node_modules/installed-lock.json"
+    fi
+}
+
+install_python() {
+    local venv=$work/venv
+    if cmp -s "$work/python/requirements.txt" "$venv/installed.txt"; then return; fi
+    say "installing the packages of python"
+    rm -rf "$venv"
+    if ! python3 -m venv "$venv" >/dev/null 2>&1; then
+        # Debian keeps ensurepip in a package of its own.
+        apt-get install -y -qq python3-venv >/dev/null
+        python3 -m venv "$venv"
+    fi
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$work/python/requirements.txt"
+    cp "$work/python/requirements.txt" "$venv/installed.txt"
+}
+
+rm -f "$logs"/*
+cp -r "$here"/fake_browser.* "$here"/typescript "$here"/python "$here"/oidc-provider "$work"/
+install_node typescript
+install_node oidc-provider
+install_python
+
+vestibule=${VESTIBULE:-}
+if [[ -z $vestibule ]]; then
+    say "building vestibule"
+    (cd "$root" && cargo build --quiet --locked --package vestibule)
+    vestibule=$target/debug/vestibule
+fi
+vestibule=$(realpath "$vestibule")
+
+typescript() { node "$work/typescript/drive.mjs" "$@"; }
+python() { "$work/venv/bin/python" "$work/python/drive.py" "$@"; }
+
+say "vestibule dev: the Cognito stand-in and the demo MCP server"
+start dev "$vestibule" dev --port 0 --ephemeral --json
+ready dev one_line "$logs/dev.out"
+dev=$logs/dev.out
+mcp_url=$(field "$dev" 'it["mcp_url"]')
+for index in 0 1; do
+    user=$(field "$dev" "it['users'][$index]['username']")
+    password=$(field "$dev" "it['users'][$index]['password']")
+    groups=$(field "$dev" "','.join(it['users'][$index]['groups'])")
+    if ((index == 0)); then first=typescript second=python; else first=python second=typescript; fi
+    say "$first as $user"
+    $first "$mcp_url" "$user" "$password" "$groups"
+    say "$second as $user"
+    $second "$mcp_url" "$user" "$password" "$groups"
+done
+
+say "vestibule serve: an OpenID provider that is not Cognito"
+port=$(free_port)
+public_url=http://localhost:$port
+start provider node "$work/oidc-provider/provider.mjs" 0 "$public_url/callback"
+ready provider one_line "$logs/provider.out"
+serve=$work/serve
+rm -rf "$serve"
+mkdir -m 700 "$serve"
+"$vestibule" keys generate --out "$serve/keys.toml" >"$logs/keys.log" 2>&1
+(
+    umask 077
+    cat >"$serve/vestibule.toml" <<TOML
+public_url = "$public_url"
+
+[server]
+listen = ["127.0.0.1:$port"]
+
+[provider]
+issuer = "$(field "$logs/provider.out" 'it["issuer"]')"
+client_id = "$(field "$logs/provider.out" 'it["client_id"]')"
+client_secret = "$(field "$logs/provider.out" 'it["client_secret"]')"
+scopes = ["openid", "email", "groups"]
+
+[[resource]]
+path = "/mcp"
+upstream = "$(field "$dev" 'it["upstream_url"]')"
+scopes = ["mcp:read", "mcp:write"]
+
+[resource.credential]
+type = "vestibule-token"
+
+[tokens]
+access_ttl = "1h"
+
+[keys]
+file = "$serve/keys.toml"
+TOML
+)
+start serve "$vestibule" serve --config "$serve/vestibule.toml"
+ready serve answers "$public_url/.well-known/oauth-authorization-server"
+say "typescript as ada"
+typescript "$public_url/mcp" ada any-password
+say "real clients: all passed"
