@@ -25,7 +25,9 @@ use super::print;
 use crate::keys::{self, KeyRing, KeyRingError};
 use crate::provider::profile;
 use crate::serve::{self, ServeLimits};
-use crate::settings::{CredentialSettings, KeysSettings, ProviderSettings, ResourceSettings, Settings, Strings};
+use crate::settings::{
+    CredentialSettings, KeysSettings, ProviderSettings, ResourceSettings, Settings, Strings,
+};
 use crate::{BuildError, House};
 
 /// Options of `vestibule dev`.
@@ -49,7 +51,9 @@ pub(super) struct DevArgs {
 #[derive(Debug, Error)]
 pub(super) enum DevError {
     /// The port is taken, or the like.
-    #[error("cannot listen on {address}: {cause}; choose another port with --port, or --port 0 for a free one")]
+    #[error(
+        "cannot listen on {address}: {cause}; choose another port with --port, or --port 0 for a free one"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -68,7 +72,9 @@ pub(super) enum DevError {
     #[error("--upstream: {0}")]
     Upstream(#[from] UrlError),
     /// `--upstream` is elsewhere.
-    #[error("--upstream {0} is not on this computer; the accounts of `vestibule dev` are public, so it protects local servers only. Use `vestibule serve` for others")]
+    #[error(
+        "--upstream {0} is not on this computer; the accounts of `vestibule dev` are public, so it protects local servers only. Use `vestibule serve` for others"
+    )]
     NotLocal(String),
     /// No home directory.
     #[error("no state directory: set XDG_STATE_HOME or HOME, or use --ephemeral")]
@@ -110,10 +116,17 @@ struct Account<'a> {
 }
 
 /// Puts up the street and serves until `shutdown`.
-pub(super) async fn run(args: &DevArgs, env: &dyn Strings, shutdown: CancellationToken) -> Result<(), DevError> {
+pub(super) async fn run(
+    args: &DevArgs,
+    env: &dyn Strings,
+    shutdown: CancellationToken,
+) -> Result<(), DevError> {
     let upstream = args.upstream.as_deref().map(local_upstream).transpose()?;
     let listeners = listen(args.port).await?;
-    let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(args.port, |address| address.port());
+    let port = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .map_or(args.port, |address| address.port());
     let public_url = Origin::parse(&format!("http://localhost:{port}"))?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -121,14 +134,25 @@ pub(super) async fn run(args: &DevArgs, env: &dyn Strings, shutdown: Cancellatio
     let options = CognitoOptions::default();
     let users = options.users.clone();
     let cognito = Cognito::start(options, Arc::clone(&clock)).await;
-    let cognito = cognito.map_err(|cause| DevError::Start { what: "Cognito stand-in", cause })?;
+    let cognito = cognito.map_err(|cause| DevError::Start {
+        what: "Cognito stand-in",
+        cause,
+    })?;
     cognito.allow_callback(&public_url.join("/callback"));
 
     let demo = if upstream.is_some() {
         None
     } else {
-        let options = DemoOptions { jwks_url: Some(public_url.join("/jwks.json")), ..DemoOptions::default() };
-        let demo = Demo::start(options).await.map_err(|cause| DevError::Start { what: "demo MCP server", cause })?;
+        let options = DemoOptions {
+            jwks_url: Some(public_url.join("/jwks.json")),
+            ..DemoOptions::default()
+        };
+        let demo = Demo::start(options)
+            .await
+            .map_err(|cause| DevError::Start {
+                what: "demo MCP server",
+                cause,
+            })?;
         Some(demo)
     };
     let upstream_url = match (&upstream, &demo) {
@@ -143,7 +167,11 @@ pub(super) async fn run(args: &DevArgs, env: &dyn Strings, shutdown: Cancellatio
     } else {
         development_ring(env, clock.as_ref(), random.as_ref())?
     };
-    let mcp_url = settings.resources.first().map(|resource| resource.uri.as_str().to_owned()).unwrap_or_default();
+    let mcp_url = settings
+        .resources
+        .first()
+        .map(|resource| resource.uri.as_str().to_owned())
+        .unwrap_or_default();
     let limits = ServeLimits::from(&settings.server);
     let house = House::build(settings, &ring, clock, random)?;
 
@@ -164,31 +192,53 @@ pub(super) async fn run(args: &DevArgs, env: &dyn Strings, shutdown: Cancellatio
 }
 
 fn account(user: &User) -> Account<'_> {
-    Account { username: &user.username, password: &user.password, groups: &user.groups }
+    Account {
+        username: &user.username,
+        password: &user.password,
+        groups: &user.groups,
+    }
 }
 
 /// 127.0.0.1 must work; `::1` is taken as well where the machine has it, since browsers may try it first for
 /// `localhost`.
 async fn listen(port: u16) -> Result<Vec<TcpListener>, DevError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let first = TcpListener::bind(address).await.map_err(|cause| DevError::Listen { address, cause })?;
-    let port = first.local_addr().map_err(|cause| DevError::Listen { address, cause })?.port();
+    let first = TcpListener::bind(address)
+        .await
+        .map_err(|cause| DevError::Listen { address, cause })?;
+    let port = first
+        .local_addr()
+        .map_err(|cause| DevError::Listen { address, cause })?
+        .port();
     let address = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
     match TcpListener::bind(address).await {
         Ok(second) => Ok(vec![first, second]),
         // Somebody else's server there would be reached instead of ours.
-        Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => Err(DevError::Listen { address, cause }),
+        Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(DevError::Listen { address, cause })
+        }
         Err(_) => Ok(vec![first]),
     }
 }
 
 fn local_upstream(url: &str) -> Result<Endpoint, DevError> {
     let endpoint = Endpoint::parse(url)?;
-    let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-    if is_loopback_host(&host) { Ok(endpoint) } else { Err(DevError::NotLocal(url.to_owned())) }
+    let host = url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default();
+    if is_loopback_host(&host) {
+        Ok(endpoint)
+    } else {
+        Err(DevError::NotLocal(url.to_owned()))
+    }
 }
 
-fn settings(public_url: &Origin, cognito: &Cognito, upstream: &Endpoint) -> Result<Settings, DevError> {
+fn settings(
+    public_url: &Origin,
+    cognito: &Cognito,
+    upstream: &Endpoint,
+) -> Result<Settings, DevError> {
     let issuer = Issuer::parse(cognito.issuer())?;
     let provider = ProviderSettings {
         client_secret: Some(ClientSecret::new(cognito.client_secret())),
@@ -197,28 +247,51 @@ fn settings(public_url: &Origin, cognito: &Cognito, upstream: &Endpoint) -> Resu
         ..ProviderSettings::new(issuer, cognito.client_id())
     };
     let scopes = ScopeSet::parse("mcp:read mcp:write");
-    let resource = ResourceSettings::new(public_url, "/mcp", upstream.clone()).map_err(DevError::Settings)?;
+    let resource =
+        ResourceSettings::new(public_url, "/mcp", upstream.clone()).map_err(DevError::Settings)?;
     let resource = ResourceSettings {
         name: Some("Vestibule development server".to_owned()),
         scopes: scopes.clone(),
         default_scopes: scopes,
-        credential: CredentialSettings::VestibuleToken { audience: upstream.as_str().to_owned() },
+        credential: CredentialSettings::VestibuleToken {
+            audience: upstream.as_str().to_owned(),
+        },
         ..resource
     };
-    Ok(Settings::new(public_url.clone(), provider, vec![resource], KeysSettings::Ephemeral))
+    Ok(Settings::new(
+        public_url.clone(),
+        provider,
+        vec![resource],
+        KeysSettings::Ephemeral,
+    ))
 }
 
 /// The ring of earlier runs, so that a client that registered yesterday still works.
-fn development_ring(env: &dyn Strings, clock: &dyn Clock, random: &dyn Random) -> Result<KeyRing, DevError> {
-    let directory = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = directory("XDG_STATE_HOME").or_else(|| directory("HOME").map(|home| home.join(".local/state")));
-    let path = state.ok_or(DevError::NoStateDirectory)?.join("vestibule").join("dev-keys.toml");
+fn development_ring(
+    env: &dyn Strings,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<KeyRing, DevError> {
+    let directory = |name: &str| {
+        env.get(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let state = directory("XDG_STATE_HOME")
+        .or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    let path = state
+        .ok_or(DevError::NoStateDirectory)?
+        .join("vestibule")
+        .join("dev-keys.toml");
     if path.exists() {
         return Ok(KeyRing::load(&path)?);
     }
     let ring = KeyRing::generate(&[SigningAlg::Es256], clock.now(), random)?;
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(|cause| DevError::StateDirectory { path: directory.to_owned(), cause })?;
+        std::fs::create_dir_all(directory).map_err(|cause| DevError::StateDirectory {
+            path: directory.to_owned(),
+            cause,
+        })?;
     }
     keys::write(&path, &ring.to_toml(), false)?;
     Ok(ring)
@@ -230,20 +303,38 @@ fn announce(args: &DevArgs, ready: &Ready<'_>) {
         return;
     }
     let url = ready.mcp_url;
-    print::line("Vestibule for DEVELOPMENT: the accounts below are public, everything listens on this computer only.");
+    print::line(
+        "Vestibule for DEVELOPMENT: the accounts below are public, everything listens on this computer only.",
+    );
     print::line("");
     print::line(&format!("  MCP server      {url}"));
     print::line(&format!("  behind it       {}", ready.upstream_url));
-    print::line(&format!("  sign-in at      {}  (a stand-in for Amazon Cognito)", ready.provider_issuer));
+    print::line(&format!(
+        "  sign-in at      {}  (a stand-in for Amazon Cognito)",
+        ready.provider_issuer
+    ));
     for user in &ready.users {
-        print::line(&format!("  account         {} / {}  ({})", user.username, user.password, user.groups.join(", ")));
+        print::line(&format!(
+            "  account         {} / {}  ({})",
+            user.username,
+            user.password,
+            user.groups.join(", ")
+        ));
     }
     print::line("");
     print::line("Add it to a client:");
-    print::line(&format!("  Claude Code     claude mcp add --transport http vestibule-dev {url}"));
-    print::line(&format!("  Codex           codex mcp add vestibule-dev --url {url}"));
-    print::line(&format!("  VS Code         code --add-mcp '{{\"name\":\"vestibule-dev\",\"type\":\"http\",\"url\":\"{url}\"}}'"));
-    print::line(&format!("  Cursor          in .cursor/mcp.json: {{\"mcpServers\":{{\"vestibule-dev\":{{\"url\":\"{url}\"}}}}}}"));
+    print::line(&format!(
+        "  Claude Code     claude mcp add --transport http vestibule-dev {url}"
+    ));
+    print::line(&format!(
+        "  Codex           codex mcp add vestibule-dev --url {url}"
+    ));
+    print::line(&format!(
+        "  VS Code         code --add-mcp '{{\"name\":\"vestibule-dev\",\"type\":\"http\",\"url\":\"{url}\"}}'"
+    ));
+    print::line(&format!(
+        "  Cursor          in .cursor/mcp.json: {{\"mcpServers\":{{\"vestibule-dev\":{{\"url\":\"{url}\"}}}}}}"
+    ));
     print::line(&format!("  anything else   npx mcp-remote {url}"));
     print::line("");
     print::line("Stop with Ctrl-C.");
