@@ -237,7 +237,7 @@ impl DisplayError {
             ),
             Self::Client(_) => (
                 "This server does not know the application",
-                "The client_id was not issued by this server, or by an earlier installation of it.".to_owned(),
+                "Its client_id was issued by another server, or by an earlier installation of this one.".to_owned(),
                 "Remove the server from the application and add it again, so that it registers anew.",
                 "client_unknown",
             ),

@@ -1,7 +1,7 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
-//! Way of a request: [`cors`] (preflight, origin) → guard → [`path`] → [`headers`] → [`credential`] → [`forward`] →
-//! [`rewrite`] → [`cors`].
+//! Way of a request: [`cors`] (preflight, origin) → guard → `path` → `headers` → [`credential`] → `forward` →
+//! `rewrite` → [`cors`].
 
 pub mod cors;
 pub mod credential;
