@@ -110,10 +110,11 @@ impl House {
             Arc::clone(&clock),
         );
         let revoked = Arc::new(RevokedTokens::default());
+        let clients = ClientRegistry::build(&settings, &clock)?;
         let gateway = Gateway::build(&settings, &issuer, &revoked, &clock, &random)?;
         Ok(Arc::new(Self {
             documents: Documents::render(&settings, &issuer),
-            clients: ClientRegistry::new(&settings.clients),
+            clients,
             settings,
             clock,
             random,

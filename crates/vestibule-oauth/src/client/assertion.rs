@@ -88,14 +88,26 @@ impl ClientAssertion {
         keys: &JwkSet,
         rules: &AssertionRules<'_>,
     ) -> Result<CheckedAssertion, AssertionError> {
+        Self::check(self.jws()?.verify(keys)?, rules)
+    }
+
+    /// The signature, for a caller whose keys are elsewhere; what it verifies goes to [`Self::check`].
+    pub fn jws(&self) -> Result<Jws<'_>, JwsError> {
         let types = [None, Some("JWT"), Some("client-authentication+jwt")];
-        let jws = Jws::parse(self.0.expose())?.expect_type(&types)?;
+        Jws::parse(self.0.expose())?.expect_type(&types)
+    }
+
+    /// Checks the claims of a verified assertion.
+    pub fn check(
+        verified: Map<String, Value>,
+        rules: &AssertionRules<'_>,
+    ) -> Result<CheckedAssertion, AssertionError> {
         let expected = Expected {
             issuer: rules.client_id,
             audience: Audience::Unchecked,
             now: rules.now,
         };
-        let claims = Claims::check(jws.verify(keys)?, &expected)?;
+        let claims = Claims::check(verified, &expected)?;
         claims.require("sub", rules.client_id)?;
         let audience = match claims.get("aud") {
             Some(Value::String(one)) => Some(one.as_str()),

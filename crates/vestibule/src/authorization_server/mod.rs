@@ -2,6 +2,7 @@
 
 pub mod authorize;
 pub mod callback;
+mod client_auth;
 pub mod consent;
 mod cookies;
 pub mod discovery;

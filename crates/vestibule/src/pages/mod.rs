@@ -25,6 +25,8 @@ pub struct ConsentPage<'a> {
     pub client_name: &'a str,
     /// True when the operator vouches for the client.
     pub verified: bool,
+    /// The host whose metadata document describes the client: verified, unlike the name.
+    pub document_host: Option<&'a str>,
     /// The resource's name or URL.
     pub resource: &'a str,
     /// Host or scheme the code will go to.

@@ -26,7 +26,7 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
-pub use clients::{ClientSettings, PreRegistered};
+pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use problem::{Place, Problem, SettingsError};
 pub use provider::ProviderSettings;
