@@ -22,13 +22,14 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "ca_file",
     "cert",
     "client_secret_file",
     "file",
     "key",
     "ring_file",
+    "secret_file",
     "value_file",
 ];
 

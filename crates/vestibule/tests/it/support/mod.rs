@@ -2,8 +2,10 @@
 
 mod browser;
 mod house;
+mod origin;
 mod random;
 
-pub(crate) use browser::{Answer, Browser};
+pub(crate) use browser::{Answer, Browser, whole};
 pub(crate) use house::{CALLBACK, Client, MCP, ORIGIN, TestHouse, Tokens};
+pub(crate) use origin::ClientSite;
 pub(crate) use random::SeededRandom;
