@@ -29,7 +29,7 @@ impl KeyRing {
     }
 }
 
-/// Checks that the file is there and who can touch it: an error when everybody can write it, a warning when others can
+/// Checks that the file is there and who can touch it: an error when others can write it, a warning when others can
 /// read it.
 pub fn check_file(path: &Path) -> Result<Option<String>, KeyRingError> {
     let metadata = fs::metadata(path).map_err(|source| failed(path, source))?;
@@ -38,7 +38,7 @@ pub fn check_file(path: &Path) -> Result<Option<String>, KeyRingError> {
     }
     let shown = path.display();
     let mode = metadata.mode();
-    if mode & 0o002 != 0 {
+    if mode & 0o022 != 0 {
         return Err(KeyRingError::WritableByAll(shown.to_string()));
     }
     let warning = format!(
