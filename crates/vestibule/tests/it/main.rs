@@ -14,6 +14,7 @@ mod callback;
 mod cli;
 mod consent;
 mod discovery;
+mod docs;
 mod gateway;
 mod proxy;
 mod register;

@@ -83,21 +83,25 @@ async fn only_invalid_grant_of_the_provider_is_invalid_grant_of_ours() {
     answer.assert_refused(400, "invalid_grant", "invalid_grant");
 }
 
+/// A cut-off answer may be a fault of the moment, but the provider has used its code up: that is then the truth.
 #[tokio::test]
-async fn half_an_answer_is_a_server_error_that_repeats_none_of_it() {
+async fn half_an_answer_is_503_and_repeats_none_of_it() {
     let house = TestHouse::new().await;
     let client = house.register(CALLBACK).await;
     let code = house.code(&client).await;
-    house
-        .cognito
-        .control()
-        .set_fault(Endpoint::Token, Some(Fault::TruncatedJson), Some(1));
+    let control = house.cognito.control();
+    control.set_fault(Endpoint::Token, Some(Fault::TruncatedJson), Some(1));
     let answer = house.redeem(&client, &code).await;
-    answer.assert_refused(500, "server_error", "truncated JSON");
+    answer.assert_refused(503, "temporarily_unavailable", "truncated JSON");
     assert!(!answer.text().contains("eyJ"), "{}", answer.text());
-    // The provider has used its code up: that is now the truth.
     let again = house.redeem(&client, &code).await;
     again.assert_refused(400, "invalid_grant", "retry");
+    // A refresh without rotation can be tried again.
+    let (client, tokens) = house.sign_in().await;
+    control.set_fault(Endpoint::Token, Some(Fault::TruncatedJson), Some(1));
+    let answer = house.refresh(&client, &tokens.refresh).await;
+    answer.assert_refused(503, "temporarily_unavailable", "truncated JSON");
+    Tokens::of(&house.refresh(&client, &tokens.refresh).await);
 }
 
 #[tokio::test]
