@@ -20,6 +20,8 @@ pub struct TokenSettings {
     pub refresh_ttl: Duration,
     /// Which claims of the provider's tokens go into ours.
     pub claims: Vec<ClaimMapping>,
+    /// Whether `claims` was written; if not, each provider has those of its preset.
+    pub(super) claims_written: bool,
 }
 
 /// The form of an access token.
@@ -71,6 +73,7 @@ impl TokenSettings {
             access_ttl: Duration::from_secs(3600),
             refresh_ttl: Duration::from_secs(30 * 24 * 3600),
             claims: ClaimMapping::defaults(preset),
+            claims_written: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl TokenSettings {
         }
         if let Some(claims) = section.optional_section("claims") {
             settings.claims = ClaimMapping::read_all(claims);
+            settings.claims_written = true;
         }
         section.finish();
         settings
@@ -129,7 +133,7 @@ impl ClaimMapping {
     }
 
     /// Reads `our claim = "provider's claim"` pairs; they replace the defaults.
-    fn read_all(mut section: Section<'_>) -> Vec<Self> {
+    pub(super) fn read_all(mut section: Section<'_>) -> Vec<Self> {
         let problems = section.problems();
         let mut claims = Vec::new();
         for (name, from) in section.all_texts() {
