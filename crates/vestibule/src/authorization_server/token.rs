@@ -225,6 +225,11 @@ async fn refresh<'a>(
     }
     let resource = bound_resource(house, &grant.resource, resources)?;
     let scope = narrowed(&grant.scope, scope)?;
+    // Before the provider is asked, because a refresh that is refused afterwards has lost what the provider rotated.
+    let open = |scope| resource.permitted(scope, &groups(&grant.claims), None);
+    if open(&scope).is_empty() && !open(&grant.scope).is_empty() {
+        return Err(TokenError::Scope);
+    }
     let provider = house
         .provider(&grant.provider)
         .ok_or(TokenError::ProviderGone)?;

@@ -202,7 +202,7 @@ impl ProviderSettings {
         let params = section
             .optional_section("authorize_params")
             .map(|mut params| params.all_texts());
-        let pass_through = section.parsed_list("pass_through", |name| parameter(name));
+        let pass_through = section.parsed_list("pass_through", parameter);
         let userinfo = section.choice(
             "userinfo",
             &[
@@ -274,7 +274,7 @@ impl ProviderSettings {
                 .as_ref()
                 .map_or(defaults.discovery, |discovery| discovery.value),
             endpoints: endpoints.over(defaults.endpoints, &defaults.issuer, problems),
-            authorize_params: merged(defaults.authorize_params, params),
+            authorize_params: merged(defaults.authorize_params, &params),
             pass_through: pass_through.into_iter().map(|name| name.value).collect(),
             userinfo: userinfo.map_or(defaults.userinfo, |userinfo| userinfo.value),
             claims,
@@ -422,7 +422,7 @@ fn checked_params(
 }
 
 /// The preset's parameters with the written ones over them; an empty text takes one away.
-fn merged(preset: Vec<(String, String)>, written: Vec<(String, String)>) -> Vec<(String, String)> {
+fn merged(preset: Vec<(String, String)>, written: &[(String, String)]) -> Vec<(String, String)> {
     let replaced = |name: &str| written.iter().any(|(own, _)| own == name);
     let kept: Vec<_> = preset
         .into_iter()

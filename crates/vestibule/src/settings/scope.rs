@@ -121,7 +121,7 @@ pub(super) fn read_all(
     problems: &Problems,
 ) -> (ScopeSet, Vec<ScopeDetail>) {
     let mut details: Vec<ScopeDetail> = Vec::new();
-    let mut implied: Vec<(String, Located<ScopeSet>)> = Vec::new();
+    let mut hierarchy: Vec<(String, Located<ScopeSet>)> = Vec::new();
     for mut section in sections {
         let name = section.parsed("name", scope_name);
         let name = section.required("name", name);
@@ -151,7 +151,7 @@ pub(super) fn read_all(
         }
         let text = |text: Option<Located<String>>| text.map(|text| text.value);
         if let Some(implies) = &implies {
-            implied.push((name.value.clone(), implies.clone()));
+            hierarchy.push((name.value.clone(), implies.clone()));
         }
         details.push(ScopeDetail {
             name: name.value,
@@ -166,7 +166,7 @@ pub(super) fn read_all(
     }
     let described: ScopeSet = details.iter().map(|detail| detail.name.clone()).collect();
     let all = listed.union(&described);
-    for (name, implies) in implied {
+    for (name, implies) in hierarchy {
         check_implied(&name, &implies, &all, &details, problems);
     }
     (all, details)

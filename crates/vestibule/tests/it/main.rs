@@ -15,6 +15,7 @@ mod cli;
 mod consent;
 mod discovery;
 mod gateway;
+mod provider;
 mod proxy;
 mod register;
 mod replicas;
