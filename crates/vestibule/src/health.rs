@@ -20,12 +20,12 @@ pub async fn healthz() -> Response {
 /// Readiness: a provider's discovery document is known; with several providers, one of them is enough. A provider that
 /// goes away later does not make the house unready, because tokens that were issued keep working.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
-    let states = house.providers().iter().map(async |provider| {
+    let asked = house.providers().iter().map(async |provider| {
         let ready = provider.ready().await;
         let state = ready.as_ref().map_or_else(ProviderError::slug, |()| "ok");
         (provider.id().to_owned(), json!(state))
     });
-    let providers: Map<_, _> = join_all(states).await.into_iter().collect();
+    let providers: Map<_, _> = join_all(asked).await.into_iter().collect();
     let ready = providers.values().any(|state| state == "ok");
     let (status, word) = if ready {
         (StatusCode::OK, "ready")

@@ -224,7 +224,7 @@ async fn refresh<'a>(
         return Err(TokenError::Revoked);
     }
     let resource = bound_resource(house, &grant.resource, resources)?;
-    let scope = narrowed(&grant.scope, scope)?;
+    let scope = narrowed(&grant.scope, &resource.scopes, scope)?;
     // Before the provider is asked, because a refresh that is refused afterwards has lost what the provider rotated.
     let open = |scope| resource.permitted(scope, &groups(&grant.claims), None);
     if open(&scope).is_empty() && !open(&grant.scope).is_empty() {
@@ -233,6 +233,8 @@ async fn refresh<'a>(
     let provider = house
         .provider(&grant.provider)
         .ok_or(TokenError::ProviderGone)?;
+    // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
+    // newer token is alive (law 8). The provider knows, and refuses each dead one.
     let mut tokens = provider.refresh(&grant.provider_refresh_token()).await?;
     let claims = match tokens.identity.take() {
         None => None,
@@ -318,19 +320,23 @@ fn bound_resource<'a>(
 
 /// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
 /// this server never offered. What it did offer and the user did not grant is refused.
-fn narrowed(granted: &ScopeSet, requested: Option<ScopeSet>) -> Result<ScopeSet, TokenError> {
-    let Some(requested) = requested
-        .map(|scope| scope.without(OFFLINE_ACCESS))
-        .filter(|scope| !scope.is_empty())
-    else {
+fn narrowed(
+    granted: &ScopeSet,
+    offered: &ScopeSet,
+    requested: Option<ScopeSet>,
+) -> Result<ScopeSet, TokenError> {
+    let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)) else {
         return Ok(granted.clone());
     };
-    let kept = requested.intersection(granted);
-    if kept.is_empty() && !granted.is_empty() {
-        Err(TokenError::Scope)
-    } else {
-        Ok(kept)
+    if !requested.intersection(offered).is_subset(granted) {
+        return Err(TokenError::Scope);
     }
+    let kept = requested.intersection(granted);
+    Ok(if kept.is_empty() {
+        granted.clone()
+    } else {
+        kept
+    })
 }
 
 /// What this user may have of it now. A user who may have nothing of what was approved gets no token: a token without
@@ -382,7 +388,7 @@ impl TokenError {
             Self::NothingPermitted => Outside::new(
                 InvalidGrant,
                 "scope_not_permitted",
-                "your account is in no group that may use what was approved; ask the operator",
+                "nothing of what was approved is open to your account any more; sign in again, or ask the operator for access",
             ),
             Self::GrantSeal(_)
             | Self::GrantMismatch(_)
@@ -418,14 +424,17 @@ mod tests {
 
     #[test]
     fn a_refresh_may_narrow_and_never_widen() {
-        let granted = ScopeSet::parse("a b");
+        let (granted, offered) = (ScopeSet::parse("a b"), ScopeSet::parse("a b c"));
         let narrowed = |text: &str| {
-            narrowed(&granted, Some(ScopeSet::parse(text))).map(|scope| scope.to_string())
+            let narrowed = narrowed(&granted, &offered, Some(ScopeSet::parse(text)));
+            narrowed.map(|scope| scope.to_string())
         };
         assert_eq!(narrowed("").unwrap(), "a b");
         assert_eq!(narrowed("offline_access").unwrap(), "a b");
         assert_eq!(narrowed("b offline_access").unwrap(), "b");
-        assert_eq!(narrowed("a c").unwrap(), "a");
+        assert_eq!(narrowed("a unknown").unwrap(), "a");
+        assert_eq!(narrowed("unknown").unwrap(), "a b");
         assert!(narrowed("c").is_err());
+        assert!(narrowed("a c").is_err());
     }
 }

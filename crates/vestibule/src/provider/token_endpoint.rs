@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use vestibule_guard::fetch::FetchLimits;
+use vestibule_guard::keys::JwksSource;
 use vestibule_oauth::metadata::ProviderMetadata;
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::scope::ScopeSet;
@@ -134,6 +135,15 @@ impl Provider {
         let endpoint = metadata.token_endpoint.as_deref().ok_or_else(|| {
             ProviderError::Misconfigured("discovery names no token_endpoint".into())
         })?;
+        // The keys first: a code works once, so nothing that can fail may come after it that could come before.
+        let keys = match self.profile.identity {
+            IdentitySource::Api { .. } => None,
+            IdentitySource::IdToken => {
+                let keys = self.discovery.keys().await?;
+                keys.keys().await.map_err(ProviderError::unavailable)?;
+                Some(keys)
+            }
+        };
         let response = self.post(endpoint, form, &metadata).await?;
         // GitHub answers errors with 200.
         if response.status() != StatusCode::OK
@@ -141,8 +151,10 @@ impl Provider {
         {
             return Err(fault(&response, self.profile.dead_grant_errors));
         }
+        // A cut-off answer is a fault of the moment: the client may try again, and a provider that rotated lets the old
+        // token live for a while.
         let answer: TokenAnswer = serde_json::from_slice(response.body()).map_err(|error| {
-            ProviderError::BadAnswer(format!("the token response is not JSON: {error}"))
+            ProviderError::unavailable(format!("the token response is not JSON: {error}"))
         })?;
         if answer
             .token_type
@@ -153,7 +165,7 @@ impl Provider {
                 "the provider's access token is not a bearer token".into(),
             ));
         }
-        let identity = self.identity(&answer, nonce).await?;
+        let identity = self.identity(&answer, keys.as_deref(), nonce).await?;
         let api = matches!(self.profile.identity, IdentitySource::Api { .. });
         let never_ends = api && answer.refresh_token.is_none() && answer.expires_in.is_none();
         Ok(ProviderTokens {
@@ -183,6 +195,7 @@ impl Provider {
     async fn identity(
         &self,
         answer: &TokenAnswer,
+        keys: Option<&JwksSource>,
         nonce: Option<&str>,
     ) -> Result<Option<Identity>, ProviderError> {
         let access = &answer.access_token;
@@ -197,22 +210,29 @@ impl Provider {
                 other => other.map(Some),
             };
         }
-        let Some(token) = &answer.id_token else {
+        let (Some(token), Some(keys)) = (&answer.id_token, keys) else {
             return Ok(if is_refresh {
                 self.identity_by_userinfo(access).await
             } else {
                 None
             });
         };
-        let keys = self.discovery.keys().await?;
         let expected = ExpectedIdToken {
             issuer: self.settings.issuer.as_str(),
             client_id: &self.settings.client_id,
             nonce,
             now: self.clock.now(),
         };
-        let identity = id_token::verify(token, &keys, &expected).await?;
-        Ok(Some(self.completed(identity, &answer.access_token).await))
+        match id_token::verify(token, keys, &expected).await {
+            Ok(identity) => Ok(Some(self.completed(identity, access).await)),
+            // A refresh may come without an ID token, so it may do without this one: to fail would lose the refresh
+            // token that the provider may have rotated (design §5.1).
+            Err(error @ ProviderError::Unavailable { .. }) if is_refresh => {
+                tracing::warn!(reason = error.slug(), cause = %error, "a new ID token was not read");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn post(

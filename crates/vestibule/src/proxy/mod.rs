@@ -19,9 +19,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use vestibule_guard::fetch::Outbound;
-use vestibule_guard::{Caller, Guard, ProtectedResource, VerifyToken};
+use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyToken};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::well_known;
+
+use crate::telemetry::ReferenceId;
 
 pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
@@ -136,7 +138,14 @@ where
         {
             Ok(caller) => self.proxy.forward(&self.route, &caller, request).await,
             Err(refusal) => {
-                tracing::debug!(reason = refusal.reason(), path = %self.route.path, "request refused");
+                let reference = ReferenceId::new(self.proxy.random.as_ref());
+                // Every client's first request comes without a token: that is no event.
+                if refusal.reason() == NO_CREDENTIALS {
+                    tracing::debug!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
+                } else {
+                    tracing::info!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
+                }
+                let refusal = refusal.referenced(reference.to_string());
                 refusal.into_response::<Body>()
             }
         }

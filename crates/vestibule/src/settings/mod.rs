@@ -143,7 +143,7 @@ impl Settings {
         let mut root = Section::root(document, problems);
         let public_url = root.parsed("public_url", Origin::parse);
         let public_url = root.required("public_url", public_url).map(|url| url.value);
-        let server = ServerSettings::read(root.section("server"));
+        let server = ServerSettings::read(root.section("server"), public_url.as_ref());
         let providers = ProviderSettings::read_all(root.one_or_more("provider"), problems);
         let preset = providers
             .as_ref()
@@ -194,16 +194,19 @@ impl Settings {
         resource.providers.iter().filter_map(by_id).collect()
     }
 
-    /// The claims of a provider that go into our tokens: its own map, else the one of `[tokens]` for the default
-    /// provider and for others of its kind, else what its preset says.
+    /// The claims of a provider that go into our tokens: its own map; else the one of `[tokens]`; else, where that is
+    /// only the default of another kind of provider, what its preset says.
     pub fn claims_of(&self, provider: &ProviderSettings) -> Vec<ClaimMapping> {
         let own = provider.claims.clone();
         own.unwrap_or_else(|| {
-            let of_the_default_kind = std::ptr::eq(provider.preset, self.provider.preset);
-            if of_the_default_kind || self.tokens.claims_written {
-                self.tokens.claims.clone()
-            } else {
+            let common = &self.tokens.claims;
+            let default = ClaimMapping::defaults(self.provider.preset);
+            let is_default =
+                common.len() == default.len() && default.iter().all(|claim| common.contains(claim));
+            if is_default {
                 ClaimMapping::defaults(provider.preset)
+            } else {
+                common.clone()
             }
         })
     }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vestibule_oauth::url::Origin;
+
 use tracing_subscriber::EnvFilter;
 
 use super::section::Section;
@@ -90,8 +92,10 @@ impl ServerSettings {
         .to_vec()
     }
 
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    /// Reads the section; `public_url` decides where it is wise to listen.
+    pub(super) fn read(mut section: Section<'_>, public_url: Option<&Origin>) -> Self {
         let mut settings = Self::default();
+        let development = public_url.is_some_and(|url| !url.is_https());
         if let Some(listen) = section.parsed_list("listen", |text| {
             text.parse::<SocketAddr>().map_err(|_| {
                 format!("'{text}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
@@ -103,6 +107,16 @@ impl ServerSettings {
                     section
                         .problems()
                         .add(&address.spot, format!("{} is written twice", address.value));
+                }
+                if development && !address.value.ip().is_loopback() {
+                    section.problems().add(
+                        &address.spot,
+                        format!(
+                            "{} can be reached from other computers, but `public_url` is plain http on this one; listen on \
+                             127.0.0.1 or [::1], or use an https `public_url`",
+                            address.value
+                        ),
+                    );
                 }
                 settings.listen.push(address.value);
             }

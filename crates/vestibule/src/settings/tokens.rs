@@ -20,8 +20,6 @@ pub struct TokenSettings {
     pub refresh_ttl: Duration,
     /// Which claims of the provider's tokens go into ours.
     pub claims: Vec<ClaimMapping>,
-    /// Whether `claims` was written; if not, each provider has those of its preset.
-    pub(super) claims_written: bool,
 }
 
 /// The form of an access token.
@@ -73,7 +71,6 @@ impl TokenSettings {
             access_ttl: Duration::from_secs(3600),
             refresh_ttl: Duration::from_secs(30 * 24 * 3600),
             claims: ClaimMapping::defaults(preset),
-            claims_written: false,
         }
     }
 
@@ -113,7 +110,6 @@ impl TokenSettings {
         }
         if let Some(claims) = section.optional_section("claims") {
             settings.claims = ClaimMapping::read_all(claims);
-            settings.claims_written = true;
         }
         section.finish();
         settings

@@ -106,7 +106,11 @@ async fn a_user_who_may_have_nothing_of_it_gets_no_token() {
     let client = house.register(CALLBACK).await;
     let answer = sign_in_at(&house, &client, None, BOB, "mcp:admin").await;
     assert_eq!(answer.error(), "invalid_grant");
-    assert!(answer.text().contains("group"), "{}", answer.text());
+    assert!(
+        answer.text().contains("open to your account"),
+        "{}",
+        answer.text()
+    );
     let tokens = Tokens::of(&sign_in_at(&house, &client, None, ADA, "mcp:read").await);
     assert_eq!(tokens.scope, "mcp:read");
 }
