@@ -319,24 +319,22 @@ fn bound_resource<'a>(
 }
 
 /// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
-/// this server never offered. What it did offer and the user did not grant is refused.
+/// this server does not offer. What it does offer and the user did not grant is refused. A scope that the operator took
+/// away from the resource is gone from older grants as well.
 fn narrowed(
     granted: &ScopeSet,
     offered: &ScopeSet,
     requested: Option<ScopeSet>,
 ) -> Result<ScopeSet, TokenError> {
+    let granted = granted.intersection(offered);
     let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)) else {
-        return Ok(granted.clone());
+        return Ok(granted);
     };
-    if !requested.intersection(offered).is_subset(granted) {
+    if !requested.intersection(offered).is_subset(&granted) {
         return Err(TokenError::Scope);
     }
-    let kept = requested.intersection(granted);
-    Ok(if kept.is_empty() {
-        granted.clone()
-    } else {
-        kept
-    })
+    let kept = requested.intersection(&granted);
+    Ok(if kept.is_empty() { granted } else { kept })
 }
 
 /// What this user may have of it now. A user who may have nothing of what was approved gets no token: a token without
@@ -436,5 +434,7 @@ mod tests {
         assert_eq!(narrowed("unknown").unwrap(), "a b");
         assert!(narrowed("c").is_err());
         assert!(narrowed("a c").is_err());
+        let taken_away = super::narrowed(&granted, &ScopeSet::parse("b c"), None);
+        assert_eq!(taken_away.unwrap().to_string(), "b");
     }
 }
