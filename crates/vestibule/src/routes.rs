@@ -15,7 +15,7 @@ use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{
-    authorize, callback, consent, discovery, json, register, revoke, token,
+    authorize, callback, consent, discovery, json, logout, register, revoke, token,
 };
 use crate::proxy::cors;
 use crate::{gateway, health};
@@ -41,6 +41,8 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .route("/authorize", get(authorize::authorize))
         .route("/consent", post(consent::consent))
         .route("/callback", get(callback::callback))
+        .route("/logout", get(logout::page).post(logout::logout))
+        .route(logout::DONE_PATH, get(logout::done))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .method_not_allowed_fallback(wrong_method);

@@ -6,6 +6,7 @@ mod client_auth;
 pub mod consent;
 mod cookies;
 pub mod discovery;
+pub mod logout;
 pub mod register;
 mod respond;
 pub mod revoke;

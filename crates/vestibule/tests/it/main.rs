@@ -18,6 +18,7 @@ mod discovery;
 mod docs;
 mod gateway;
 mod metadata_document;
+mod provider;
 mod proxy;
 mod register;
 mod replicas;

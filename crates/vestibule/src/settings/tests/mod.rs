@@ -2,12 +2,14 @@
 
 mod clients;
 mod contradictions;
+mod providers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use vestibule_oauth::jose::SigningAlg;
+use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::Secret;
 
 use super::*;
