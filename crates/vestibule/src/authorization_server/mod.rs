@@ -11,4 +11,5 @@ pub mod revoke;
 mod tell;
 pub mod token;
 
+pub(crate) use respond::{Outside, refuse};
 pub use respond::{json, not_found};

@@ -22,6 +22,7 @@ use super::token::authenticate_client;
 use crate::House;
 use crate::clients::UnknownClient;
 use crate::grants::Grant;
+use crate::limits::{Limited, OverLimit, network_of};
 use crate::provider::ProviderError;
 use crate::seal::Kind;
 
@@ -41,6 +42,8 @@ enum RevokeError {
     },
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Limit(#[from] OverLimit),
 }
 
 impl From<ParamError> for RevokeError {
@@ -64,6 +67,7 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
 }
 
 async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
+    let network = network_of(&request);
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
@@ -72,6 +76,9 @@ async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
         .map(|value| value.to_str().unwrap_or_default());
     let client = authenticate_client(house, authorization, &params)?
         .map_err(|(cause, by_basic)| RevokeError::Client { cause, by_basic })?;
+    house
+        .limits()
+        .client(Limited::Revoke, &client.id, network)?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
     let token = params.require("token")?;
     if token.starts_with(Kind::Grant.prefix()) {
@@ -122,6 +129,7 @@ impl RevokeError {
     fn respond(&self, house: &House) -> Response {
         let outside = match self {
             Self::Body(error) => return error.respond(house),
+            Self::Limit(over) => return over.respond(house),
             Self::Request(error) => {
                 Outside::new(error.code(), "revocation_request", error.to_string())
             }

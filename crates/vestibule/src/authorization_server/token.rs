@@ -22,6 +22,7 @@ use crate::House;
 use crate::clients::UnknownClient;
 use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
 use crate::issuer::MintError;
+use crate::limits::{Limited, OverLimit, network_of};
 use crate::provider::{Identity, ProviderError, ProviderTokens};
 use crate::seal::SealError;
 use crate::settings::{ClaimMapping, CredentialSettings, ResourceSettings};
@@ -61,6 +62,8 @@ enum TokenError {
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Mint(#[from] MintError),
+    #[error(transparent)]
+    Limit(#[from] OverLimit),
 }
 
 impl From<ParamError> for TokenError {
@@ -92,6 +95,7 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
 }
 
 async fn handle(house: &House, request: Request) -> Result<Response, TokenError> {
+    let network = network_of(&request);
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
@@ -100,6 +104,7 @@ async fn handle(house: &House, request: Request) -> Result<Response, TokenError>
         .map(|value| value.to_str().unwrap_or_default());
     // The client comes first: an unknown one must hear `invalid_client` and register again, whatever grant it brings.
     let client = authenticate(house, authorization, &params)?;
+    house.limits().client(Limited::Token, &client.id, network)?;
     let issue = match TokenRequest::parse(&params)? {
         TokenRequest::AuthorizationCode {
             code,
@@ -214,6 +219,8 @@ async fn refresh<'a>(
     if house.revoked().contains(&grant.family, house.now()) {
         return Err(TokenError::Revoked);
     }
+    // Before the provider is asked: it has limits of its own, for all of our users together.
+    house.limits().user(Limited::Token, &grant.subject)?;
     let resource = bound_resource(house, &grant.resource, resources)?;
     let scope = narrowed(&grant.scope, scope)?;
     let mut tokens = house
@@ -336,6 +343,7 @@ impl TokenError {
         let again = "sign in again";
         let outside = match self {
             Self::Body(error) => return error.respond(house),
+            Self::Limit(over) => return over.respond(house),
             Self::Request(error) => Outside {
                 basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
                 ..Outside::new(error.code(), "token_request", error.to_string())

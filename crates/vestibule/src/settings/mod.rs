@@ -9,6 +9,7 @@
 mod clients;
 mod document;
 mod env;
+mod limits;
 mod problem;
 mod provider;
 mod resource;
@@ -28,10 +29,11 @@ use zeroize::Zeroizing;
 
 pub use clients::{ClientSettings, PreRegistered};
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
+pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use problem::{Place, Problem, SettingsError};
 pub use provider::ProviderSettings;
 pub use resource::{CredentialSettings, ResourceSettings};
-pub use server::{LogFormat, LogSettings, ServerSettings, TlsFiles};
+pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub keys: KeysSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
+    /// How many requests each endpoint takes.
+    pub limits: LimitSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
@@ -89,6 +93,7 @@ impl Settings {
             resources,
             keys,
             clients: ClientSettings::default(),
+            limits: LimitSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
         }
@@ -151,6 +156,7 @@ impl Settings {
         );
         let keys = KeysSettings::read(root.section("keys"));
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
+        let limits = LimitSettings::read(root.section("limits"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
         Some(Self {
@@ -161,6 +167,7 @@ impl Settings {
             tokens,
             keys: keys?,
             clients,
+            limits,
             log,
             warnings: Vec::new(),
         })
