@@ -3,7 +3,7 @@
 # TypeScript SDK against `vestibule serve` in front of an OpenID provider that is not Cognito.
 #
 #   tests/clients/run.sh            everything; needs cargo, node >= 20 and python3 >= 3.11
-#   VESTIBULE=/path/to/vestibule tests/clients/run.sh    without building
+#   VESTIBULE=/path/to/vestibule    that one instead of a debug build
 #   VERBOSE=1                       show every page the browsers visit
 #
 # All traffic stays on the loopback. Packages, logs and keys go below target/clients, nothing into the source tree.
@@ -47,6 +47,7 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 start() {
     local name=$1
     shift
+    : >"$logs/$name.out" # exists before anyone looks
     "$@" >"$logs/$name.out" 2>"$logs/$name.log" </dev/null &
     pids+=($!)
 }
@@ -100,13 +101,15 @@ install_node typescript
 install_node oidc-provider
 install_python
 
+say "building"
 vestibule=${VESTIBULE:-}
 if [[ -z $vestibule ]]; then
-    say "building vestibule"
     (cd "$root" && cargo build --quiet --locked --package vestibule)
     vestibule=$target/debug/vestibule
 fi
 vestibule=$(realpath "$vestibule")
+(cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo)
+demo=$(realpath "$target/debug/vestibule-demo")
 
 typescript() { node "$work/typescript/drive.mjs" "$@"; }
 python() { "$work/venv/bin/python" "$work/python/drive.py" "$@"; }
@@ -116,22 +119,27 @@ start dev "$vestibule" dev --port 0 --ephemeral --json
 ready dev one_line "$logs/dev.out"
 dev=$logs/dev.out
 mcp_url=$(field "$dev" 'it["mcp_url"]')
+# The first user with the newest protocol revision, the second with the newest that has sessions.
 for index in 0 1; do
     user=$(field "$dev" "it['users'][$index]['username']")
     password=$(field "$dev" "it['users'][$index]['password']")
     groups=$(field "$dev" "','.join(it['users'][$index]['groups'])")
-    if ((index == 0)); then first=typescript second=python; else first=python second=typescript; fi
-    say "$first as $user"
-    $first "$mcp_url" "$user" "$password" "$groups"
-    say "$second as $user"
-    $second "$mcp_url" "$user" "$password" "$groups"
+    if ((index == 0)); then export PROTOCOL=auto; else export PROTOCOL=legacy; fi
+    for client in typescript python; do
+        say "$client as $user, protocol $PROTOCOL"
+        "$client" "$mcp_url" "$user" "$password" "$groups"
+    done
 done
 
+export PROTOCOL=auto
 say "vestibule serve: an OpenID provider that is not Cognito"
 port=$(free_port)
 public_url=http://localhost:$port
 start provider node "$work/oidc-provider/provider.mjs" 0 "$public_url/callback"
 ready provider one_line "$logs/provider.out"
+# The upstream believes only what the keys of this Vestibule have signed.
+start upstream "$demo" --jwks-url "$public_url/jwks.json"
+ready upstream one_line "$logs/upstream.out"
 serve=$work/serve
 rm -rf "$serve"
 mkdir -m 700 "$serve"
@@ -152,7 +160,7 @@ scopes = ["openid", "email", "groups"]
 
 [[resource]]
 path = "/mcp"
-upstream = "$(field "$dev" 'it["upstream_url"]')"
+upstream = "$(field "$logs/upstream.out" 'it["url"]')"
 scopes = ["mcp:read", "mcp:write"]
 
 [resource.credential]
@@ -168,5 +176,7 @@ TOML
 start serve "$vestibule" serve --config "$serve/vestibule.toml"
 ready serve answers "$public_url/.well-known/oauth-authorization-server"
 say "typescript as ada"
-typescript "$public_url/mcp" ada any-password
+typescript "$public_url/mcp" ada any-password admins,staff
+say "python as eve"
+python "$public_url/mcp" eve any-password staff
 say "real clients: all passed"

@@ -18,6 +18,9 @@ use crate::bearer::{self, NoToken};
 use crate::caller::{Caller, TokenRefusal, VerifyToken};
 use crate::refusal::Refusal;
 
+/// The [`Refusal::reason`] of a request without credentials, which every client sends first.
+pub const NO_CREDENTIALS: &str = "no_credentials";
+
 /// One protected MCP endpoint, as the challenges describe it.
 #[derive(Clone, Debug)]
 pub struct ProtectedResource {
@@ -43,6 +46,7 @@ impl ProtectedResource {
             error: BearerError::InsufficientScope.as_str(),
             description: "more scopes are needed for this request",
             reason: "insufficient_scope",
+            reference: None,
         }
     }
 
@@ -72,6 +76,7 @@ impl ProtectedResource {
             error: error.map_or("unauthorized", BearerError::as_str),
             description,
             reason,
+            reference: None,
         }
     }
 
@@ -117,7 +122,7 @@ impl<V: VerifyToken> Guard<V> {
     /// A guard of `resource` that asks `verifier`.
     pub fn new(resource: ProtectedResource, verifier: V) -> Self {
         let no_credentials =
-            resource.unauthorized(None, "sign in to use this MCP server", "no_credentials");
+            resource.unauthorized(None, "sign in to use this MCP server", NO_CREDENTIALS);
         Self(Arc::new(Inner {
             resource,
             verifier,
@@ -175,6 +180,7 @@ fn refuse(resource: &ProtectedResource, refusal: TokenRefusal) -> Refusal {
             error: "temporarily_unavailable",
             description: "the token cannot be checked at the moment",
             reason: refusal.reason(),
+            reference: None,
         },
     }
 }

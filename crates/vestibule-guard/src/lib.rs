@@ -55,7 +55,7 @@ pub mod well_known;
 
 pub use self::bearer::MAX_TOKEN_LENGTH;
 pub use self::caller::{Caller, TokenRefusal, Verified, VerifyToken};
-pub use self::layer::{Guard, GuardLayer, Guarded, ProtectedResource};
+pub use self::layer::{Guard, GuardLayer, Guarded, NO_CREDENTIALS, ProtectedResource};
 pub use self::refusal::Refusal;
 
 #[cfg(test)]

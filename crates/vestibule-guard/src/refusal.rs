@@ -19,6 +19,7 @@ pub struct Refusal {
     pub(crate) error: &'static str,
     pub(crate) description: &'static str,
     pub(crate) reason: &'static str,
+    pub(crate) reference: Option<String>,
 }
 
 impl Refusal {
@@ -37,9 +38,19 @@ impl Refusal {
         self.challenge.as_ref()
     }
 
+    /// The same with a reference id in the body, under which the log has the cause.
+    #[must_use]
+    pub fn referenced(mut self, reference: impl Into<String>) -> Self {
+        self.reference = Some(reference.into());
+        self
+    }
+
     /// The response, the same for every method.
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let body = json!({ "error": self.error, "error_description": self.description });
+        let mut body = json!({ "error": self.error, "error_description": self.description });
+        if let Some(reference) = self.reference {
+            body["reference"] = json!(reference);
+        }
         let mut response = Response::new(B::from(Bytes::from(body.to_string())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

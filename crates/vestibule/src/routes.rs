@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
+use http::header::{HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 
 use vestibule_oauth::error::ErrorCode;
@@ -122,6 +122,10 @@ async fn every_answer(State(house): State<Arc<House>>, request: Request, next: N
         );
     }
     let mut response = next.run(request).await;
+    let nosniff = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     if https {
         let value = HeaderValue::from_static("max-age=31536000");
         response

@@ -4,6 +4,7 @@ Discovery, registration, consent and sign-in in a browser, tool calls, streaming
 
     drive.py MCP_URL USERNAME PASSWORD [GROUP,GROUP...]
 
+PROTOCOL=legacy speaks the newest revision with sessions instead of the newest of all.
 Prints one JSON line. Exits with 1 and a sentence on the first thing that is not as it must be.
 """
 
@@ -110,7 +111,8 @@ class Driver:
         hooks = {"request": [self.count]}
         timeout = httpx2.Timeout(30, read=60)
         async with httpx2.AsyncClient(auth=self.provider, event_hooks=hooks, timeout=timeout) as http:
-            async with Client(streamable_http_client(self.mcp_url, http_client=http)) as client:
+            transport = streamable_http_client(self.mcp_url, http_client=http)
+            async with Client(transport, mode=os.environ.get("PROTOCOL", "auto")) as client:
                 protocol = client.protocol_version
                 tools = [tool.name for tool in (await client.list_tools()).tools]
                 check("whoami" in tools, f"tools are {tools}")

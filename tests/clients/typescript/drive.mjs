@@ -3,6 +3,7 @@
 //
 //   node drive.mjs MCP_URL USERNAME PASSWORD [GROUP,GROUP…]
 //
+// PROTOCOL=legacy speaks the newest revision with sessions instead of the newest of all.
 // Prints one JSON line. Exits with 1 and a sentence on the first thing that is not as it must be.
 import * as sdk from '@modelcontextprotocol/client';
 
@@ -77,7 +78,7 @@ function connector(application) {
   });
   const client = new sdk.Client(
     { name: 'typescript-driver', version: '0' },
-    { versionNegotiation: { mode: 'auto' } },
+    { versionNegotiation: { mode: process.env.PROTOCOL ?? 'auto' } },
   );
   return { client, transport };
 }

@@ -103,6 +103,7 @@ pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Res
                 code: error.code(),
                 description: error.to_string(),
                 slug: "authorization_request",
+                cause: error.to_string(),
             };
             refusal.respond(&house, &redirect, state, redirect.may_redirect_unasked())
         }

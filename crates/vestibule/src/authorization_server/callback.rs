@@ -106,22 +106,22 @@ fn tell_refused(house: &House, flow: &Returned, error: &str, description: &str) 
         .chars()
         .take(300)
         .collect();
-    tracing::warn!(reason = mapped.slug, provider_said = %said, "the provider refused the sign-in");
     let refusal = RedirectError {
         code: mapped.code,
         description: mapped.description.to_owned(),
         slug: mapped.slug,
+        cause: format!("the provider said {said}"),
     };
     refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }
 
 fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) -> Response {
     let (code, description) = error.outside();
-    tracing::warn!(reason = error.slug(), cause = %error, "the provider's redirect could not be checked");
     let refusal = RedirectError {
         code,
         description: description.to_owned(),
         slug: error.slug(),
+        cause: error.to_string(),
     };
     refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }

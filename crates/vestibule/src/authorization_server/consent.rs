@@ -117,11 +117,11 @@ async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
         }
         Err(error) => {
             let (code, description) = error.outside();
-            tracing::warn!(reason = error.slug(), cause = %error, "the provider cannot be asked");
             let refusal = RedirectError {
                 code,
                 description: description.to_owned(),
                 slug: error.slug(),
+                cause: error.to_string(),
             };
             // The user approved this address a moment ago: no second click is needed.
             refusal.respond(house, &redirect, client_state.as_deref(), true)
@@ -134,6 +134,7 @@ fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
         code: ErrorCode::AccessDenied,
         description: "the user did not approve".to_owned(),
         slug: "consent_denied",
+        cause: "the user pressed Deny".to_owned(),
     };
     let redirect = ticket.redirect();
     refusal.respond(

@@ -1,5 +1,7 @@
 //! How endpoints answer: JSON, JSON errors and refused requests with a reference id (law 12), bodies within limits.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
@@ -98,6 +100,9 @@ pub fn not_found(path: &str) -> Response {
     )
 }
 
+/// How long a client may take to send the few kilobytes of a form or registration.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Why a body was not read.
 #[derive(Debug, Error)]
 pub(crate) enum BodyError {
@@ -110,6 +115,9 @@ pub(crate) enum BodyError {
     /// The connection broke.
     #[error("the body could not be read")]
     Broken,
+    /// A client that stalls would hold its connection for ever.
+    #[error("the body did not arrive within {} seconds", BODY_DEADLINE.as_secs())]
+    Slow,
 }
 
 impl BodyError {
@@ -121,6 +129,7 @@ impl BodyError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
         };
         response
     }
@@ -154,10 +163,11 @@ pub(crate) async fn body(
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge(limit));
     }
-    match to_bytes(body, limit).await {
-        Ok(bytes) => Ok((parts.headers, bytes)),
-        Err(error) if is_length_limit(&error) => Err(BodyError::TooLarge(limit)),
-        Err(_) => Err(BodyError::Broken),
+    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok((parts.headers, bytes)),
+        Ok(Err(error)) if is_length_limit(&error) => Err(BodyError::TooLarge(limit)),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::Slow),
     }
 }
 

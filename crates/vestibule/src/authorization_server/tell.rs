@@ -23,6 +23,8 @@ pub(super) struct RedirectError {
     pub(super) code: ErrorCode,
     pub(super) description: String,
     pub(super) slug: &'static str,
+    /// What happened, for the log only.
+    pub(super) cause: String,
 }
 
 impl RedirectError {
@@ -36,7 +38,7 @@ impl RedirectError {
     ) -> Response {
         let reference = ReferenceId::new(house.random());
         let error = self.code.as_str();
-        tracing::warn!(%reference, reason = self.slug, error, cause = %self.description, "authorization refused");
+        tracing::warn!(%reference, reason = self.slug, error, cause = %self.cause, "authorization refused");
         let description = format!("{} (reference {reference})", self.description);
         let answer = AuthorizationResponse::Error(self.code, &description);
         let location = answer.location(redirect, state, house.settings().public_url.as_str());

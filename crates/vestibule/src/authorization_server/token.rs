@@ -223,6 +223,8 @@ async fn refresh<'a>(
     house.limits().user(Limited::Token, &grant.subject)?;
     let resource = bound_resource(house, &grant.resource, resources)?;
     let scope = narrowed(&grant.scope, scope)?;
+    // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
+    // newer token is alive (law 8). The provider knows, and refuses each dead one.
     let mut tokens = house
         .provider()
         .refresh(&grant.provider_refresh_token())

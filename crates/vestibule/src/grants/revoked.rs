@@ -1,7 +1,7 @@
 //! What was revoked on this replica: token ids and families, until the last token of theirs would expire anyway.
 //!
 //! With carried state there is no place that all replicas read, so another replica lets a revoked *access* token live
-//! until it expires (at most `tokens.access_ttl`). A revoked refresh token is dead everywhere at once, because the
+//! until it expires (at most `tokens.access_ttl`). A revoked refresh token is dead everywhere at once if the
 //! provider's own was revoked.
 
 use std::collections::HashMap;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{KeyRing, KeyRingError};
 
 impl KeyRing {
-    /// Reads the ring from a file. Refuses one that everybody can write.
+    /// Reads the ring from a file. Refuses one that others can write.
     pub fn load(path: &Path) -> Result<Self, KeyRingError> {
         check_file(path)?;
         let text = fs::read_to_string(path)
@@ -29,7 +29,7 @@ impl KeyRing {
     }
 }
 
-/// Checks that the file is there and who can touch it: an error when everybody can write it, a warning when others can
+/// Checks that the file is there and who can touch it: an error when others can write it, a warning when others can
 /// read it.
 pub fn check_file(path: &Path) -> Result<Option<String>, KeyRingError> {
     let metadata = fs::metadata(path).map_err(|source| failed(path, source))?;
@@ -38,8 +38,8 @@ pub fn check_file(path: &Path) -> Result<Option<String>, KeyRingError> {
     }
     let shown = path.display();
     let mode = metadata.mode();
-    if mode & 0o002 != 0 {
-        return Err(KeyRingError::WritableByAll(shown.to_string()));
+    if mode & 0o022 != 0 {
+        return Err(KeyRingError::WritableByOthers(shown.to_string()));
     }
     let warning = format!(
         "{shown} can be read by other users of this computer (mode {:03o}); run `chmod 600 {shown}`",
@@ -177,7 +177,7 @@ mod tests {
         set_mode(&path, 0o666);
         assert!(matches!(
             KeyRing::load(&path),
-            Err(KeyRingError::WritableByAll(_))
+            Err(KeyRingError::WritableByOthers(_))
         ));
         assert!(matches!(
             check_file(&directory.path("none.toml")),

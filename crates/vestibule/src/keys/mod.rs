@@ -67,8 +67,8 @@ pub enum KeyRingError {
     )]
     Exists(String),
     /// Anybody on this computer could put in a key of theirs.
-    #[error("{0} can be written by every user of this computer; run `chmod 600 {0}`")]
-    WritableByAll(String),
+    #[error("{0} can be written by other users of this computer; run `chmod 600 {0}`")]
+    WritableByOthers(String),
     /// The text is not a ring.
     #[error("line {line}: {message}")]
     Malformed {

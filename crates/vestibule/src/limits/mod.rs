@@ -165,10 +165,7 @@ impl Limits {
         });
         Self {
             clock,
-            proxies: Proxies {
-                trusted: server.trusted_proxies.clone(),
-                header: server.forwarded_header,
-            },
+            proxies: Proxies::new(&server.trusted_proxies, server.forwarded_header),
             rules,
         }
     }

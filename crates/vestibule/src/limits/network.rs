@@ -5,6 +5,7 @@
 //! and never for authorization.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 
 use axum::extract::Request;
 use http::HeaderMap;
@@ -34,14 +35,8 @@ impl Network {
     /// The network of an address.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let [a, b, c, _] = address.octets();
-                Self::V4([a, b, c])
-            }
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
+            IpAddr::V4(address) => Self::V4(prefix(&address.octets())),
+            IpAddr::V6(address) => Self::V6(prefix(&address.octets())),
         }
     }
 
@@ -55,21 +50,44 @@ impl Network {
     }
 }
 
+fn prefix<const N: usize>(octets: &[u8]) -> [u8; N] {
+    octets.first_chunk().copied().unwrap_or([0; N])
+}
+
 /// Whom to believe about addresses.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Proxies {
-    pub(super) trusted: Vec<IpNet>,
-    pub(super) header: ForwardedHeader,
+    trusted: Vec<IpNet>,
+    header: ForwardedHeader,
+    unlisted: Once,
 }
 
 impl Proxies {
+    pub(super) fn new(trusted: &[IpNet], header: ForwardedHeader) -> Self {
+        Self {
+            trusted: trusted.to_vec(),
+            header,
+            unlisted: Once::new(),
+        }
+    }
+
     /// The network of the caller.
     pub(super) fn network(&self, request: &Request) -> Network {
         let Some(PeerAddr(peer)) = request.extensions().get::<PeerAddr>() else {
             return Network::Unknown;
         };
-        self.caller(peer.ip().to_canonical(), request.headers())
-            .map_or(Network::Unknown, Network::of)
+        let peer = peer.ip().to_canonical();
+        if let Some(caller) = self.caller(peer, request.headers()) {
+            return Network::of(caller);
+        }
+        self.unlisted.call_once(|| {
+            tracing::warn!(
+                proxy = %peer,
+                "a proxy in front is not in server.trusted_proxies: its callers cannot be told apart, and limits per \
+                 address are not applied to them"
+            );
+        });
+        Network::Unknown
     }
 
     /// The address of the caller. `None` when the peer is a proxy that nobody has listed: everybody would share its
@@ -152,12 +170,8 @@ mod tests {
     use super::*;
 
     fn caller(header: ForwardedHeader, peer: &str, lines: &[(&str, &str)]) -> Option<String> {
-        let proxies = Proxies {
-            trusted: ["10.0.0.0/8", "2001:db8:1::/48"]
-                .map(|net| net.parse().unwrap())
-                .to_vec(),
-            header,
-        };
+        let trusted = ["10.0.0.0/8", "2001:db8:1::/48"].map(|net| net.parse().unwrap());
+        let proxies = Proxies::new(&trusted, header);
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(

@@ -108,12 +108,17 @@ impl Provider {
         let endpoint = metadata.token_endpoint.as_deref().ok_or_else(|| {
             ProviderError::Misconfigured("discovery names no token_endpoint".into())
         })?;
+        // The keys first: a code works once, so nothing that can fail may come after it that could come before.
+        let keys = self.discovery.keys().await?;
+        keys.keys().await.map_err(ProviderError::unavailable)?;
         let response = self.post(endpoint, form, &metadata).await?;
         if response.status() != StatusCode::OK {
             return Err(fault(&response));
         }
+        // A cut-off answer is a fault of the moment: the client may try again, and a provider that rotated lets the old
+        // token live for a while.
         let answer: TokenAnswer = serde_json::from_slice(response.body()).map_err(|error| {
-            ProviderError::BadAnswer(format!("the token response is not JSON: {error}"))
+            ProviderError::unavailable(format!("the token response is not JSON: {error}"))
         })?;
         if answer
             .token_type
@@ -127,7 +132,6 @@ impl Provider {
         let identity = match &answer.id_token {
             None => None,
             Some(token) => {
-                let keys = self.discovery.keys().await?;
                 let expected = ExpectedIdToken {
                     issuer: self.settings.issuer.as_str(),
                     client_id: &self.settings.client_id,

@@ -40,6 +40,23 @@ enum ForwardError {
     Refused(Refusal),
 }
 
+impl ForwardError {
+    /// A stable word for logs and metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Path(_) => "path",
+            Self::Method => "method",
+            Self::TooLarge => "body_too_large",
+            Self::Credential(_) => "upstream_credential",
+            Self::Silent => "upstream_silent",
+            Self::Fetch(_) => "upstream_unreachable",
+            Self::Switched => "upstream_switched_protocols",
+            Self::OurCredentialRefused => "upstream_refused_our_credential",
+            Self::Refused(refusal) => refusal.reason(),
+        }
+    }
+}
+
 pub(super) async fn forward<T: UpstreamTokens>(
     proxy: &Proxy<T>,
     route: &Route,
@@ -51,7 +68,8 @@ pub(super) async fn forward<T: UpstreamTokens>(
         Err(error) => {
             let reference = ReferenceId::new(proxy.random.as_ref());
             tracing::warn!(
-                reference = %reference, path = %route.path, upstream = route.upstream.authority(), %error,
+                reference = %reference, path = %route.path, upstream = route.upstream.authority(),
+                reason = error.reason(), cause = %error,
                 "request not forwarded"
             );
             explain(route, error, reference)
@@ -118,9 +136,10 @@ fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Respon
         ForwardError::Path(_) => problem::not_found("there is no such path here"),
         ForwardError::Method => problem::method_not_allowed(),
         ForwardError::TooLarge => problem::too_large(route.max_body_bytes),
-        ForwardError::Refused(refusal) => refusal.into_response(),
+        ForwardError::Refused(refusal) => refusal.referenced(reference.to_string()).into_response(),
         ForwardError::Credential(CredentialError::SignInAgain) => {
-            route.resource.refused_upstream().into_response()
+            let refusal = route.resource.refused_upstream();
+            refusal.referenced(reference.to_string()).into_response()
         }
         ForwardError::Credential(CredentialError::Unavailable) => failed(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -1,7 +1,7 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
-//! Way of a request: [`cors`] (preflight, origin) → guard → [`path`] → [`headers`] → [`credential`] → [`forward`] →
-//! [`rewrite`] → [`cors`].
+//! Way of a request: [`cors`] (preflight, origin) → guard → `path` → `headers` → [`credential`] → `forward` →
+//! `rewrite` → [`cors`].
 
 pub mod cors;
 pub mod credential;
@@ -19,7 +19,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use vestibule_guard::fetch::Outbound;
-use vestibule_guard::{Caller, Guard, ProtectedResource, VerifyToken};
+use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyToken};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::well_known;
 
@@ -155,7 +155,14 @@ where
         {
             Ok(caller) => self.proxy.forward(&self.route, &caller, request).await,
             Err(refusal) => {
-                tracing::debug!(reason = refusal.reason(), path = %self.route.path, "request refused");
+                let reference = ReferenceId::new(self.proxy.random.as_ref());
+                // Every client's first request comes without a token: that is no event.
+                if refusal.reason() == NO_CREDENTIALS {
+                    tracing::debug!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
+                } else {
+                    tracing::info!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
+                }
+                let refusal = refusal.referenced(reference.to_string());
                 refusal.into_response::<Body>()
             }
         }

@@ -142,7 +142,7 @@ impl Settings {
         let mut root = Section::root(document, problems);
         let public_url = root.parsed("public_url", Origin::parse);
         let public_url = root.required("public_url", public_url).map(|url| url.value);
-        let server = ServerSettings::read(root.section("server"));
+        let server = ServerSettings::read(root.section("server"), public_url.as_ref());
         let provider = ProviderSettings::read(root.section("provider"));
         let preset = provider
             .as_ref()

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use vestibule_oauth::secret::Secret;
+use vestibule_oauth::url::Origin;
 
 use super::section::Section;
 
@@ -117,8 +118,10 @@ impl ServerSettings {
         .to_vec()
     }
 
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    /// Reads the section; `public_url` decides where it is wise to listen.
+    pub(super) fn read(mut section: Section<'_>, public_url: Option<&Origin>) -> Self {
         let mut settings = Self::default();
+        let development = public_url.is_some_and(|url| !url.is_https());
         if let Some(listen) = section.parsed_list("listen", |text| {
             text.parse::<SocketAddr>().map_err(|_| {
                 format!("'{text}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
@@ -130,6 +133,16 @@ impl ServerSettings {
                     section
                         .problems()
                         .add(&address.spot, format!("{} is written twice", address.value));
+                }
+                if development && !address.value.ip().is_loopback() {
+                    section.problems().add(
+                        &address.spot,
+                        format!(
+                            "{} can be reached from other computers, but `public_url` is plain http on this one; listen on \
+                             127.0.0.1 or [::1], or use an https `public_url`",
+                            address.value
+                        ),
+                    );
                 }
                 settings.listen.push(address.value);
             }

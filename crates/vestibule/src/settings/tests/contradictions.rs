@@ -401,7 +401,7 @@ fn the_key_ring_has_one_place_and_it_is_looked_at() {
     set_mode(&path, 0o666);
     refused(
         keys(&format!("file = \"{}\"", path.display())),
-        &["can be written by every user"],
+        &["can be written by other users"],
     );
 }
 

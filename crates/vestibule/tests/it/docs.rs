@@ -1,0 +1,248 @@
+//! Documents that cannot lie: their configurations load, their commands parse, their links and names exist.
+
+mod configuration;
+mod files;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vestibule::settings::{NoEnvironment, Settings};
+
+use configuration::{completed, known_keys};
+use files::{blocks, documents, in_backticks, read, root, slug, source_files};
+
+/// A directory for one test, removed afterwards.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("vestibule-docs-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn vestibule(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        command.args(arguments).current_dir(&self.0).env_clear();
+        command.output().unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_accepted() {
+    let place = Place::new("toml");
+    let mut count = 0;
+    for document in documents() {
+        for block in blocks(&read(&document), "toml") {
+            let text = completed(&block, &place.0);
+            let name = place.0.join("vestibule.toml");
+            let settings = Settings::from_toml(&text, &name.to_string_lossy(), &NoEnvironment);
+            assert!(
+                settings.is_ok(),
+                "{}:\n{block}\n{}",
+                document.display(),
+                settings.unwrap_err()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "only {count} configurations were found");
+}
+
+#[test]
+fn the_example_configuration_is_accepted_and_shows_the_defaults() {
+    let place = Place::new("example");
+    let text = read(&root().join("vestibule.example.toml"));
+    let name = place.0.join("vestibule.toml");
+    let load = |text: &str| {
+        let text = completed(text, &place.0);
+        Settings::from_toml(&text, &name.to_string_lossy(), &NoEnvironment).unwrap()
+    };
+    let mut example = load(&text);
+    let mut bare = load(
+        "[provider]\nissuer = \"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_EXAMPLE\"\n",
+    );
+    for settings in [&mut example, &mut bare] {
+        settings.tokens.claims.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    assert_eq!(example.server, bare.server);
+    assert_eq!(example.tokens, bare.tokens);
+    assert_eq!(example.log, bare.log);
+    assert_eq!(example.limits, bare.limits);
+    assert_eq!(
+        example.clients.private_use_schemes,
+        bare.clients.private_use_schemes
+    );
+    assert_eq!(example.clients.registration, bare.clients.registration);
+    assert_eq!(example.provider.timeout, bare.provider.timeout);
+    assert_eq!(example.resources[0].timeout, bare.resources[0].timeout);
+    // A comment that is a setting is one that exists.
+    let keys = known_keys();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let Some((key, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        let known = |path: &String| {
+            path.rsplit('.').next() == Some(key) || path.contains(&format!(".{key}."))
+        };
+        assert!(keys.iter().any(known), "no setting is called `{key}`");
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_document_with_its_variable_and_no_other() {
+    let text = read(&root().join("docs/configuration.md"));
+    let mut documented = BTreeSet::new();
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, key, variable, kind, default, meaning, _] = cells.as_slice() else {
+            continue;
+        };
+        let key = key.trim_matches('`');
+        let expected = key
+            .replace("[]", ".0")
+            .replace('.', "__")
+            .to_ascii_uppercase();
+        assert_eq!(*variable, format!("`VESTIBULE__{expected}`"));
+        assert!(
+            !kind.is_empty() && !default.is_empty() && meaning.ends_with('.'),
+            "{key}"
+        );
+        assert!(documented.insert(key.to_owned()), "{key} is there twice");
+    }
+    assert_eq!(documented, known_keys());
+}
+
+#[test]
+fn the_error_in_the_document_is_what_the_program_prints() {
+    let text = read(&root().join("docs/configuration.md"));
+    let place = Place::new("wrong");
+    let wrong = blocks(&text, "toml wrong");
+    std::fs::write(place.0.join("vestibule.toml"), wrong.concat()).unwrap();
+    let output = place.vestibule(&["serve", "--config", "vestibule.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        blocks(&text, "text").contains(&printed),
+        "the document does not have this:\n{printed}"
+    );
+}
+
+#[test]
+fn every_command_in_the_documents_parses() {
+    let place = Place::new("sh");
+    let mut count = 0;
+    for document in documents() {
+        for line in blocks(&read(&document), "sh")
+            .iter()
+            .flat_map(|block| block.lines())
+        {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            let arguments = line
+                .strip_prefix("cargo run --release -- ")
+                .or_else(|| line.strip_prefix("vestibule "));
+            let Some(arguments) = arguments else {
+                continue;
+            };
+            // With `--help` behind them, arguments are parsed and nothing is done.
+            let arguments: Vec<&str> = arguments.split_whitespace().chain(["--help"]).collect();
+            let output = place.vestibule(&arguments);
+            assert!(
+                output.status.success(),
+                "{}: {line}\n{}",
+                document.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "only {count} commands were found");
+    assert!(
+        !place
+            .vestibule(&["serve", "--confg", "x", "--help"])
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut count = 0;
+    for document in documents() {
+        let text = read(&document);
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap_or(Path::new("")).join(path),
+            };
+            assert!(target.exists(), "{}: {link}", document.display());
+            if !anchor.is_empty() {
+                let headings = read(&target);
+                let found = headings
+                    .lines()
+                    .any(|line| line.starts_with('#') && slug(line) == anchor);
+                assert!(found, "{}: {link}", document.display());
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "only {count} links were found");
+}
+
+#[test]
+fn every_source_file_that_is_named_exists() {
+    let mut count = 0;
+    for document in documents() {
+        for name in in_backticks(&read(&document)) {
+            let is_source = Path::new(&name).extension() == Some("rs".as_ref())
+                || (name.starts_with("crates/") && !name.contains(char::is_whitespace));
+            if !is_source || name.contains(['*', '{', '<']) {
+                continue;
+            }
+            // In the documents a short name is relative to the house's sources.
+            let exists = root().join(&name).exists()
+                || root().join("crates/vestibule/src").join(&name).exists();
+            assert!(exists, "{}: `{name}`", document.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 40, "only {count} names were found");
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let sources: Vec<String> = source_files().iter().map(|path| read(path)).collect();
+    let mut count = 0;
+    for row in read(&root().join("SECURITY.md")).lines() {
+        // The table of attacks: number, attack, defence, files, tests.
+        let cells: Vec<&str> = row.split('|').collect();
+        let ["", _, _, _, _, tests, ""] = cells.as_slice() else {
+            continue;
+        };
+        for name in in_backticks(tests) {
+            let declared = format!("fn {name}(");
+            assert!(
+                sources.iter().any(|source| source.contains(&declared)),
+                "SECURITY.md names the test `{name}`, which is nowhere"
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "only {count} tests were found");
+}
