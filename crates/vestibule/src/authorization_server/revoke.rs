@@ -130,9 +130,10 @@ impl RevokeError {
         let outside = match self {
             Self::Body(error) => return error.respond(house),
             Self::Limit(over) => return over.respond(house),
-            Self::Request(error) => {
-                Outside::new(error.code(), "revocation_request", error.to_string())
-            }
+            Self::Request(error) => Outside {
+                basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
+                ..Outside::new(error.code(), "revocation_request", error.to_string())
+            },
             Self::Client { by_basic, .. } => Outside {
                 basic_challenge: *by_basic,
                 ..Outside::new(

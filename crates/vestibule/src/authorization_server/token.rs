@@ -222,7 +222,7 @@ async fn refresh<'a>(
     // Before the provider is asked: it has limits of its own, for all of our users together.
     house.limits().user(Limited::Token, &grant.subject)?;
     let resource = bound_resource(house, &grant.resource, resources)?;
-    let scope = narrowed(&grant.scope, scope)?;
+    let scope = narrowed(&grant.scope, &resource.scopes, scope)?;
     // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
     // newer token is alive (law 8). The provider knows, and refuses each dead one.
     let mut tokens = house
@@ -312,19 +312,23 @@ fn bound_resource<'a>(
 
 /// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
 /// this server never offered. What it did offer and the user did not grant is refused.
-fn narrowed(granted: &ScopeSet, requested: Option<ScopeSet>) -> Result<ScopeSet, TokenError> {
-    let Some(requested) = requested
-        .map(|scope| scope.without(OFFLINE_ACCESS))
-        .filter(|scope| !scope.is_empty())
-    else {
+fn narrowed(
+    granted: &ScopeSet,
+    offered: &ScopeSet,
+    requested: Option<ScopeSet>,
+) -> Result<ScopeSet, TokenError> {
+    let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)) else {
         return Ok(granted.clone());
     };
-    let kept = requested.intersection(granted);
-    if kept.is_empty() && !granted.is_empty() {
-        Err(TokenError::Scope)
-    } else {
-        Ok(kept)
+    if !requested.intersection(offered).is_subset(granted) {
+        return Err(TokenError::Scope);
     }
+    let kept = requested.intersection(granted);
+    Ok(if kept.is_empty() {
+        granted.clone()
+    } else {
+        kept
+    })
 }
 
 /// The provider's claims under our names. Absent ones are left out.
@@ -403,14 +407,17 @@ mod tests {
 
     #[test]
     fn a_refresh_may_narrow_and_never_widen() {
-        let granted = ScopeSet::parse("a b");
+        let (granted, offered) = (ScopeSet::parse("a b"), ScopeSet::parse("a b c"));
         let narrowed = |text: &str| {
-            narrowed(&granted, Some(ScopeSet::parse(text))).map(|scope| scope.to_string())
+            let narrowed = narrowed(&granted, &offered, Some(ScopeSet::parse(text)));
+            narrowed.map(|scope| scope.to_string())
         };
         assert_eq!(narrowed("").unwrap(), "a b");
         assert_eq!(narrowed("offline_access").unwrap(), "a b");
         assert_eq!(narrowed("b offline_access").unwrap(), "b");
-        assert_eq!(narrowed("a c").unwrap(), "a");
+        assert_eq!(narrowed("a unknown").unwrap(), "a");
+        assert_eq!(narrowed("unknown").unwrap(), "a b");
         assert!(narrowed("c").is_err());
+        assert!(narrowed("a c").is_err());
     }
 }
