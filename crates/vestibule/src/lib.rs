@@ -4,6 +4,8 @@
 pub mod authorization_server;
 pub mod cli;
 pub mod clients;
+#[doc(hidden)]
+pub mod fuzz_hooks;
 pub mod gateway;
 pub mod grants;
 pub mod health;

@@ -3,7 +3,7 @@
 pub mod authorize;
 pub mod callback;
 pub mod consent;
-mod cookies;
+pub(crate) mod cookies;
 pub mod discovery;
 pub mod register;
 mod respond;

@@ -6,7 +6,7 @@
 //! assistant's users share: by a whole network, and generously.
 
 mod bucket;
-mod network;
+pub(crate) mod network;
 mod origin_lock;
 
 use std::fmt;

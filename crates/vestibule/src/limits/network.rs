@@ -56,14 +56,14 @@ fn prefix<const N: usize>(octets: &[u8]) -> [u8; N] {
 
 /// Whom to believe about addresses.
 #[derive(Debug)]
-pub(super) struct Proxies {
+pub(crate) struct Proxies {
     trusted: Vec<IpNet>,
     header: ForwardedHeader,
     unlisted: Once,
 }
 
 impl Proxies {
-    pub(super) fn new(trusted: &[IpNet], header: ForwardedHeader) -> Self {
+    pub(crate) fn new(trusted: &[IpNet], header: ForwardedHeader) -> Self {
         Self {
             trusted: trusted.to_vec(),
             header,
@@ -92,7 +92,7 @@ impl Proxies {
 
     /// The address of the caller. `None` when the peer is a proxy that nobody has listed: everybody would share its
     /// address, and be refused together.
-    fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(crate) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if !self.trusts(peer) {
             return (!is_unlisted_proxy(peer, headers)).then_some(peer);
         }

@@ -7,9 +7,9 @@ pub mod cors;
 pub mod credential;
 mod forward;
 mod headers;
-mod path;
+pub(crate) mod path;
 mod problem;
-mod rewrite;
+pub(crate) mod rewrite;
 mod upload;
 
 use std::sync::Arc;
