@@ -16,7 +16,7 @@ use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{
-    Outside, authorize, callback, consent, discovery, json, refuse, register, revoke, token,
+    Outside, authorize, callback, consent, discovery, json, logout, refuse, register, revoke, token,
 };
 use crate::limits::{Limited, enforce};
 use crate::proxy::cors;
@@ -64,6 +64,8 @@ pub(crate) fn router(house: Arc<House>) -> Router {
             "/callback",
             get(callback::callback).route_layer(limited(Limited::Callback)),
         )
+        .route("/logout", get(logout::page).post(logout::logout))
+        .route(logout::DONE_PATH, get(logout::done))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .method_not_allowed_fallback(wrong_method);

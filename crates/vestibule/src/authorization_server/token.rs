@@ -23,9 +23,9 @@ use crate::clients::UnknownClient;
 use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
 use crate::issuer::MintError;
 use crate::limits::{Limited, OverLimit, network_of};
-use crate::provider::{Identity, ProviderError, ProviderTokens};
+use crate::provider::{ProviderError, ProviderTokens, groups};
 use crate::seal::SealError;
-use crate::settings::{ClaimMapping, CredentialSettings, ResourceSettings};
+use crate::settings::{CredentialSettings, ResourceSettings};
 
 /// A refresh token of ours holds the provider's (about 2 KiB).
 const MAX_BODY: usize = 64 * 1024;
@@ -58,6 +58,10 @@ enum TokenError {
     Target,
     #[error("the scope exceeds what was granted")]
     Scope,
+    #[error("none of the approved scopes is open to this user")]
+    NothingPermitted,
+    #[error("the provider of the grant is not configured any more")]
+    ProviderGone,
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
@@ -168,21 +172,26 @@ async fn redeem<'a>(
         .map_err(TokenError::CodeSeal)?;
     let redeemed = code.redeem(&client.id, redirect_uri, verifier)?;
     let resource = bound_resource(house, &redeemed.resource, resources)?;
-    let mut tokens = house
-        .provider()
+    let provider = house
+        .provider(&redeemed.provider)
+        .ok_or(TokenError::ProviderGone)?;
+    let mut tokens = provider
         .exchange(&redeemed.provider_code, &redeemed.verifier, &redeemed.nonce)
         .await?;
     let identity = tokens
         .identity
         .take()
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
-    let claims = mapped_claims(&house.settings().tokens.claims, &identity);
+    let claims = provider.map_claims(&identity);
+    let scope = permitted(resource, &redeemed.scope, &claims, &tokens)?;
     let family = house.random().token(12);
     let grant = tokens.refresh.take().map(|provider_refresh_token| {
         Grant::new(
             family.clone(),
             &client.id,
             redeemed.resource.clone(),
+            redeemed.provider.clone(),
+            // What was approved and not what is permitted today: groups change.
             redeemed.scope.clone(),
             identity.subject.clone(),
             house.now(),
@@ -193,9 +202,9 @@ async fn redeem<'a>(
     Ok(Issue {
         client,
         resource,
-        scope: redeemed.scope,
+        scope,
         family,
-        subject: identity.subject,
+        subject: house.subject(provider, &identity.subject),
         claims,
         tokens,
         grant,
@@ -219,30 +228,37 @@ async fn refresh<'a>(
     if house.revoked().contains(&grant.family, house.now()) {
         return Err(TokenError::Revoked);
     }
-    // Before the provider is asked: it has limits of its own, for all of our users together.
-    house.limits().user(Limited::Token, &grant.subject)?;
     let resource = bound_resource(house, &grant.resource, resources)?;
     let scope = narrowed(&grant.scope, &resource.scopes, scope)?;
+    // Before the provider is asked, because a refresh that is refused afterwards has lost what the provider rotated.
+    let open = |scope| resource.permitted(scope, &groups(&grant.claims), None);
+    if open(&scope).is_empty() && !open(&grant.scope).is_empty() {
+        return Err(TokenError::Scope);
+    }
+    let provider = house
+        .provider(&grant.provider)
+        .ok_or(TokenError::ProviderGone)?;
+    // Before the provider is asked: it has limits of its own, for all of our users together.
+    let user = house.subject(provider, &grant.subject);
+    house.limits().user(Limited::Token, &user)?;
     // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
     // newer token is alive (law 8). The provider knows, and refuses each dead one.
-    let mut tokens = house
-        .provider()
-        .refresh(&grant.provider_refresh_token())
-        .await?;
+    let mut tokens = provider.refresh(&grant.provider_refresh_token()).await?;
     let claims = match tokens.identity.take() {
         None => None,
         Some(identity) if identity.subject == grant.subject => {
-            Some(mapped_claims(&house.settings().tokens.claims, &identity))
+            Some(provider.map_claims_again(&identity, &grant.claims))
         }
         Some(_) => return Err(ProviderError::SubjectChanged.into()),
     };
     let grant = grant.refreshed(tokens.refresh.take(), claims);
+    let scope = permitted(resource, &scope, &grant.claims, &tokens)?;
     Ok(Issue {
         client,
         resource,
         scope,
         family: grant.family.clone(),
-        subject: grant.subject.clone(),
+        subject: house.subject(provider, &grant.subject),
         claims: grant.claims.clone(),
         tokens,
         grant: Some(grant),
@@ -311,36 +327,37 @@ fn bound_resource<'a>(
 }
 
 /// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
-/// this server never offered. What it did offer and the user did not grant is refused.
+/// this server does not offer. What it does offer and the user did not grant is refused. A scope that the operator took
+/// away from the resource is gone from older grants as well.
 fn narrowed(
     granted: &ScopeSet,
     offered: &ScopeSet,
     requested: Option<ScopeSet>,
 ) -> Result<ScopeSet, TokenError> {
+    let granted = granted.intersection(offered);
     let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)) else {
-        return Ok(granted.clone());
+        return Ok(granted);
     };
-    if !requested.intersection(offered).is_subset(granted) {
+    if !requested.intersection(offered).is_subset(&granted) {
         return Err(TokenError::Scope);
     }
-    let kept = requested.intersection(granted);
-    Ok(if kept.is_empty() {
-        granted.clone()
-    } else {
-        kept
-    })
+    let kept = requested.intersection(&granted);
+    Ok(if kept.is_empty() { granted } else { kept })
 }
 
-/// The provider's claims under our names. Absent ones are left out.
-fn mapped_claims(map: &[ClaimMapping], identity: &Identity) -> Map<String, Value> {
-    let mapped = map.iter().filter_map(|mapping| {
-        let value = identity
-            .claims
-            .get(&mapping.from)
-            .filter(|value| !value.is_null())?;
-        Some((mapping.name.clone(), value.clone()))
-    });
-    mapped.collect()
+/// What this user may have of it now. A user who may have nothing of what was approved gets no token: a token without
+/// scopes would still open the door of a resource that looks at no scope.
+fn permitted(
+    resource: &ResourceSettings,
+    scope: &ScopeSet,
+    claims: &Map<String, Value>,
+    tokens: &ProviderTokens,
+) -> Result<ScopeSet, TokenError> {
+    let permitted = resource.permitted(scope, &groups(claims), tokens.scope.as_ref());
+    if permitted.is_empty() && !scope.is_empty() {
+        return Err(TokenError::NothingPermitted);
+    }
+    Ok(permitted)
 }
 
 impl TokenError {
@@ -375,13 +392,20 @@ impl TokenError {
             Self::Redeem(error) => {
                 Outside::new(InvalidGrant, "code_binding", format!("{error}; {again}"))
             }
-            Self::GrantSeal(_) | Self::GrantMismatch(_) | Self::Revoked | Self::ResourceGone => {
-                Outside::new(
-                    InvalidGrant,
-                    "grant_dead",
-                    format!("the refresh token is not valid any more; {again}"),
-                )
-            }
+            Self::NothingPermitted => Outside::new(
+                InvalidGrant,
+                "scope_not_permitted",
+                "nothing of what was approved is open to your account any more; sign in again, or ask the operator for access",
+            ),
+            Self::GrantSeal(_)
+            | Self::GrantMismatch(_)
+            | Self::Revoked
+            | Self::ResourceGone
+            | Self::ProviderGone => Outside::new(
+                InvalidGrant,
+                "grant_dead",
+                format!("the refresh token is not valid any more; {again}"),
+            ),
             Self::Target => Outside::new(InvalidTarget, "token_target", self.to_string()),
             Self::Scope => Outside::new(InvalidScope, "token_scope", self.to_string()),
             Self::Provider(error) => {
@@ -419,5 +443,7 @@ mod tests {
         assert_eq!(narrowed("unknown").unwrap(), "a b");
         assert!(narrowed("c").is_err());
         assert!(narrowed("a c").is_err());
+        let taken_away = super::narrowed(&granted, &ScopeSet::parse("b c"), None);
+        assert_eq!(taken_away.unwrap().to_string(), "b");
     }
 }

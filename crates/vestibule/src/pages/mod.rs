@@ -7,10 +7,10 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// The one style sheet, inline, named in the policy by its hash.
 const STYLE: &str = include_str!("style.css");
@@ -36,9 +36,54 @@ pub struct ConsentPage<'a> {
     /// The redirect goes to whatever application claimed the scheme.
     pub private_use: bool,
     /// The scopes, one by one.
-    pub scopes: Vec<&'a str>,
+    pub scopes: Vec<ScopeLine<'a>>,
+    /// Where the user may sign in, when there is a choice; empty when there is none.
+    pub providers: Vec<ProviderChoice<'a>>,
     /// The sealed ticket.
     pub ticket: &'a str,
+}
+
+/// A scope in words.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeLine<'a> {
+    /// The scope.
+    pub name: &'a str,
+    /// What it allows, when the operator said.
+    pub description: Option<&'a str>,
+}
+
+/// A provider on a button.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderChoice<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// What people call it.
+    pub label: &'a str,
+}
+
+/// Asks whether to sign out, and says afterwards what that did and did not do.
+#[derive(Template)]
+#[template(path = "logout.html")]
+pub struct LogoutPage<'a> {
+    /// The style sheet.
+    pub style: &'static str,
+    /// True after the fact.
+    pub done: bool,
+    /// Where one can sign out; one button each.
+    pub providers: Vec<ProviderChoice<'a>>,
+}
+
+/// The primary tag of the language that the browser prefers, as `ja`; empty when it says nothing.
+pub fn language(headers: &HeaderMap) -> &str {
+    let accepted = headers
+        .get(ACCEPT_LANGUAGE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accepted
+        .split([',', ';', '-'])
+        .next()
+        .unwrap_or_default()
+        .trim()
 }
 
 /// A page with one link back to the application: for answers that must not redirect by themselves.

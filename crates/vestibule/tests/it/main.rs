@@ -18,6 +18,7 @@ mod docs;
 mod gateway;
 mod limits;
 mod peers;
+mod provider;
 mod proxy;
 mod register;
 mod replicas;
