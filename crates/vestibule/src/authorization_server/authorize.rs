@@ -24,6 +24,7 @@ use crate::House;
 use crate::clients::UnknownClient;
 use crate::clients::policy::Refusal;
 use crate::grants::{ClientDigest, ConsentTicket};
+use crate::limits::{Limited, network_of};
 use crate::pages::{self, ConsentPage, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
 
@@ -93,6 +94,13 @@ pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Res
         Ok(identified) => identified,
         Err(error) => return error.respond(&house),
     };
+    let network = network_of(&request);
+    if let Err(over) = house
+        .limits()
+        .client(Limited::Authorize, &client.id, network)
+    {
+        return over.respond(&house);
+    }
     match validate(&house, &params) {
         Ok(valid) => consent_page(&house, request.headers(), &client, &redirect, valid),
         Err(error) => {

@@ -20,6 +20,7 @@ use super::client_auth::{self, ClientRefusal};
 use super::respond::{self, BodyError, Outside, refuse};
 use crate::House;
 use crate::grants::Grant;
+use crate::limits::{Limited, OverLimit, network_of};
 use crate::provider::ProviderError;
 use crate::seal::Kind;
 
@@ -36,6 +37,8 @@ enum RevokeError {
     Client(#[from] ClientRefusal),
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Limit(#[from] OverLimit),
 }
 
 impl From<ParamError> for RevokeError {
@@ -59,6 +62,7 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
 }
 
 async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
+    let network = network_of(&request);
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
@@ -66,6 +70,9 @@ async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
         .get(AUTHORIZATION)
         .map(|value| value.to_str().unwrap_or_default());
     let client = client_auth::authenticate(house, authorization, &params).await?;
+    house
+        .limits()
+        .client(Limited::Revoke, &client.id, network)?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
     let token = params.require("token")?;
     if token.starts_with(Kind::Grant.prefix()) {
@@ -116,6 +123,7 @@ impl RevokeError {
     fn respond(&self, house: &House) -> Response {
         let outside = match self {
             Self::Body(error) => return error.respond(house),
+            Self::Limit(over) => return over.respond(house),
             Self::Request(error) => {
                 Outside::new(error.code(), "revocation_request", error.to_string())
             }

@@ -22,6 +22,7 @@ use super::respond::{self, BodyError, Outside, json, refuse};
 use crate::House;
 use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
 use crate::issuer::MintError;
+use crate::limits::{Limited, OverLimit, network_of};
 use crate::provider::{ProviderError, ProviderTokens, groups};
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings};
@@ -62,6 +63,8 @@ enum TokenError {
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Mint(#[from] MintError),
+    #[error(transparent)]
+    Limit(#[from] OverLimit),
 }
 
 impl From<ParamError> for TokenError {
@@ -93,6 +96,7 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
 }
 
 async fn handle(house: &House, request: Request) -> Result<Response, TokenError> {
+    let network = network_of(&request);
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
@@ -101,6 +105,7 @@ async fn handle(house: &House, request: Request) -> Result<Response, TokenError>
         .map(|value| value.to_str().unwrap_or_default());
     // The client comes first: an unknown one must hear `invalid_client` and register again, whatever grant it brings.
     let client = client_auth::authenticate(house, authorization, &params).await?;
+    house.limits().client(Limited::Token, &client.id, network)?;
     let issue = match TokenRequest::parse(&params)? {
         TokenRequest::AuthorizationCode {
             code,
@@ -208,6 +213,9 @@ async fn refresh<'a>(
     let provider = house
         .provider(&grant.provider)
         .ok_or(TokenError::ProviderGone)?;
+    // Before the provider is asked: it has limits of its own, for all of our users together.
+    let user = house.subject(provider, &grant.subject);
+    house.limits().user(Limited::Token, &user)?;
     // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
     // newer token is alive (law 8). The provider knows, and refuses each dead one.
     let mut tokens = provider.refresh(&grant.provider_refresh_token()).await?;
@@ -333,6 +341,7 @@ impl TokenError {
         let again = "sign in again";
         let outside = match self {
             Self::Body(error) => return error.respond(house),
+            Self::Limit(over) => return over.respond(house),
             Self::Request(error) => Outside::new(error.code(), "token_request", error.to_string()),
             Self::Client(refusal) => refusal.outside(),
             Self::CodeSeal(SealError::Expired) => Outside::new(

@@ -120,6 +120,11 @@ impl TestHouse {
         replica(&self.settings, &self.ring, &self.clock, seed)
     }
 
+    /// A replica with other settings.
+    pub(crate) fn replica_with(&self, settings: &Settings, seed: u64) -> Router {
+        replica(settings, &self.ring, &self.clock, seed)
+    }
+
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(ORIGIN, vec![self.router.clone()])
     }
