@@ -18,6 +18,7 @@ use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 use crate::authorization_server::not_found;
 use crate::grants::{Access, RevokedTokens};
 use crate::issuer::{TokenError, TokenIssuer};
+use crate::pages::{self, landing};
 use crate::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
     UpstreamTokens,
@@ -192,6 +193,14 @@ pub async fn gateway(State(house): State<Arc<House>>, request: Request) -> Respo
         return not_found(path);
     }
     match house.gateway().find(path) {
+        Some(endpoint) if pages::is_browser(request.method(), request.headers()) => {
+            let headers = request.headers().clone();
+            let mut response = endpoint.handle(request).await;
+            if let Some(resource) = house.resource_at(&endpoint.route.path) {
+                landing::explain(&mut response, house.settings(), resource, &headers);
+            }
+            response
+        }
         Some(endpoint) => endpoint.handle(request).await,
         None => not_found(path),
     }

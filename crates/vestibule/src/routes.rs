@@ -17,6 +17,7 @@ use crate::House;
 use crate::authorization_server::{
     authorize, callback, consent, discovery, json, register, revoke, token,
 };
+use crate::pages::{self, landing};
 use crate::proxy::cors;
 use crate::{gateway, health};
 
@@ -41,9 +42,12 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .route("/authorize", get(authorize::authorize))
         .route("/consent", post(consent::consent))
         .route("/callback", get(callback::callback))
+        // How to add the resources to a client. For browsers only; everybody else gets the JSON 404.
+        .route("/", any(landing::landing))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .method_not_allowed_fallback(wrong_method);
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(pages::speak));
 
     open.merge(pages)
         // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.

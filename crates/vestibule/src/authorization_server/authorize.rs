@@ -23,7 +23,7 @@ use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::clients::UnknownClient;
 use crate::grants::{ClientDigest, ConsentTicket};
-use crate::pages::{self, ConsentPage};
+use crate::pages::{self, ConsentPage, Page, ScopeLine};
 use crate::settings::ResourceSettings;
 
 /// Longest query looked at.
@@ -196,25 +196,26 @@ fn consent_page(
         house.random(),
     );
     let page = ConsentPage {
-        style: pages::style(),
-        client_name: client
-            .name
-            .as_deref()
-            .unwrap_or("An application without a name"),
+        client_name: client.name.clone(),
         verified: client.is_trusted(),
+        verified_host: None,
         resource: valid
             .resource
             .name
             .as_deref()
-            .unwrap_or(valid.resource.uri.as_str()),
-        redirect_host: redirect.uri().display_host(),
-        redirect_uri: redirect.uri().as_str(),
+            .unwrap_or(valid.resource.uri.as_str())
+            .to_owned(),
+        redirect_host: redirect.uri().display_host().to_owned(),
+        redirect_uri: redirect.uri().as_str().to_owned(),
         loopback: redirect.uri().class() == RedirectClass::Loopback,
         private_use: redirect.uri().class() == RedirectClass::PrivateUse,
-        scopes: scopes.iter().map(String::as_str).collect(),
-        ticket: &ticket,
+        scopes: scopes
+            .into_iter()
+            .map(|scope| ScopeLine::new(scope, None))
+            .collect(),
+        ticket,
     };
-    let mut response = pages::respond(StatusCode::OK, &page);
+    let mut response = pages::respond(StatusCode::OK, Page::Consent(page));
     if known_browser.is_none() {
         cookies.set_browser(response.headers_mut(), &browser);
     }

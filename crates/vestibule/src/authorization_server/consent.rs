@@ -39,16 +39,19 @@ enum ConsentError {
     OtherBrowser,
 }
 
+/// `elsewhere`: the client runs on another computer, and the user will carry the answer there.
 enum Decision {
-    Approve,
-    Deny,
+    Approve { elsewhere: bool },
+    Deny { elsewhere: bool },
 }
 
 /// Takes the decision.
 pub async fn consent(State(house): State<Arc<House>>, request: Request) -> Response {
     match read(&house, request).await {
-        Ok((ticket, Decision::Approve)) => go_to_provider(&house, ticket).await,
-        Ok((ticket, Decision::Deny)) => tell_denied(&house, &ticket),
+        Ok((ticket, Decision::Approve { elsewhere })) => {
+            go_to_provider(&house, ticket, elsewhere).await
+        }
+        Ok((ticket, Decision::Deny { elsewhere })) => tell_denied(&house, &ticket, elsewhere),
         Err(error) => error.respond(&house),
     }
 }
@@ -58,9 +61,10 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     refuse_other_sites(house, &headers)?;
     let params = Params::parse(&body)?;
+    let elsewhere = params.get("elsewhere")?.is_some();
     let decision = match params.require("decision")? {
-        "approve" => Decision::Approve,
-        "deny" => Decision::Deny,
+        "approve" => Decision::Approve { elsewhere },
+        "deny" => Decision::Deny { elsewhere },
         _ => return Err(ConsentError::Decision),
     };
     let ticket: ConsentTicket = house
@@ -94,10 +98,10 @@ fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentE
 }
 
 /// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
-async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
+async fn go_to_provider(house: &House, ticket: ConsentTicket, elsewhere: bool) -> Response {
     let redirect = ticket.redirect().clone();
     let client_state = ticket.client_state().map(str::to_owned);
-    let flow = ticket.approve(house.random());
+    let flow = ticket.approve(house.random()).elsewhere(elsewhere);
     let sign_in = SignIn {
         state: flow.id(),
         nonce: flow.nonce(),
@@ -123,13 +127,16 @@ async fn go_to_provider(house: &House, ticket: ConsentTicket) -> Response {
                 slug: error.slug(),
                 cause: error.to_string(),
             };
+            if elsewhere {
+                return refusal.respond_elsewhere(house, &redirect, client_state.as_deref());
+            }
             // The user approved this address a moment ago: no second click is needed.
             refusal.respond(house, &redirect, client_state.as_deref(), true)
         }
     }
 }
 
-fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
+fn tell_denied(house: &House, ticket: &ConsentTicket, elsewhere: bool) -> Response {
     let refusal = RedirectError {
         code: ErrorCode::AccessDenied,
         description: "the user did not approve".to_owned(),
@@ -137,6 +144,9 @@ fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
         cause: "the user pressed Deny".to_owned(),
     };
     let redirect = ticket.redirect();
+    if elsewhere && redirect.may_redirect_unasked() {
+        return refusal.respond_elsewhere(house, redirect, ticket.client_state());
+    }
     refusal.respond(
         house,
         redirect,

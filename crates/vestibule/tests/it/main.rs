@@ -16,6 +16,7 @@ mod consent;
 mod discovery;
 mod docs;
 mod gateway;
+mod pages;
 mod proxy;
 mod register;
 mod replicas;
