@@ -101,11 +101,15 @@ install_node typescript
 install_node oidc-provider
 install_python
 
+# Without VESTIBULE, the program is built and started with the very commands of the README.
 say "building"
 vestibule=${VESTIBULE:-}
+dev_command=("$vestibule" dev)
 if [[ -z $vestibule ]]; then
-    (cd "$root" && cargo build --quiet --locked --package vestibule)
-    vestibule=$target/debug/vestibule
+    (cd "$root" && cargo build --release --quiet --locked)
+    vestibule=$target/release/vestibule
+    # cargo replaces itself by the program, so the process id stays.
+    dev_command=(env -C "$root" cargo run --release --quiet --locked -- dev)
 fi
 vestibule=$(realpath "$vestibule")
 (cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo)
@@ -115,7 +119,7 @@ typescript() { node "$work/typescript/drive.mjs" "$@"; }
 python() { "$work/venv/bin/python" "$work/python/drive.py" "$@"; }
 
 say "vestibule dev: the Cognito stand-in and the demo MCP server"
-start dev "$vestibule" dev --port 0 --ephemeral --json
+start dev "${dev_command[@]}" --port 0 --ephemeral --json
 ready dev one_line "$logs/dev.out"
 dev=$logs/dev.out
 mcp_url=$(field "$dev" 'it["mcp_url"]')

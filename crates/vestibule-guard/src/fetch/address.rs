@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_metadata_address_is_still_refused() {
+    fn t17_a_wrapped_metadata_address_is_still_refused() {
         use AddressClass::{LinkLocal, Loopback, Private, Public};
         let table = [
             ("::ffff:169.254.169.254", LinkLocal),

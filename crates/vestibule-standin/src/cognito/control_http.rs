@@ -94,6 +94,7 @@ enum FaultBody {
     HtmlForbidden,
     RedirectError { error: String, description: String },
     ErrorJson(u16, String),
+    RetryAfter(u16, u64),
 }
 
 async fn fault(State(control): State<Control>, body: Bytes) -> Response {
@@ -118,6 +119,7 @@ async fn fault(State(control): State<Control>, body: Bytes) -> Response {
             Fault::RedirectError { error, description }
         }
         FaultBody::ErrorJson(status, error) => Fault::ErrorJson(status, error),
+        FaultBody::RetryAfter(status, seconds) => Fault::RetryAfter(status, seconds),
     });
     control.set_fault(endpoint, fault, request.times);
     done()

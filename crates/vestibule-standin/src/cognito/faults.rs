@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -94,6 +94,8 @@ pub enum Fault {
     },
     /// This status and `{"error": …}`; the endpoint does not see the request.
     ErrorJson(u16, String),
+    /// An empty answer with this status and `Retry-After` in seconds; the endpoint does not see the request.
+    RetryAfter(u16, u64),
 }
 
 /// A fault that is set, and for how many more requests (`None`: until cleared).
@@ -129,6 +131,12 @@ pub(crate) async fn gate(
         Some(Fault::Status(status)) => answer = Some(empty(status_of(status))),
         Some(Fault::ErrorJson(status, error)) => {
             answer = Some(json(status_of(status), &json!({ "error": error })));
+        }
+        Some(Fault::RetryAfter(status, seconds)) => {
+            let mut busy = empty(status_of(status));
+            busy.headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+            answer = Some(busy);
         }
         Some(Fault::HtmlForbidden) => {
             answer = Some(html(StatusCode::FORBIDDEN, pages::firewall()));

@@ -122,9 +122,10 @@ impl RevokeError {
     fn respond(&self, house: &House) -> Response {
         let outside = match self {
             Self::Body(error) => return error.respond(house),
-            Self::Request(error) => {
-                Outside::new(error.code(), "revocation_request", error.to_string())
-            }
+            Self::Request(error) => Outside {
+                basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
+                ..Outside::new(error.code(), "revocation_request", error.to_string())
+            },
             Self::Client { by_basic, .. } => Outside {
                 basic_challenge: *by_basic,
                 ..Outside::new(

@@ -215,7 +215,7 @@ async fn refresh<'a>(
         return Err(TokenError::Revoked);
     }
     let resource = bound_resource(house, &grant.resource, resources)?;
-    let scope = narrowed(&grant.scope, scope)?;
+    let scope = narrowed(&grant.scope, &resource.scopes, scope)?;
     // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
     // newer token is alive (law 8). The provider knows, and refuses each dead one.
     let mut tokens = house
@@ -304,20 +304,22 @@ fn bound_resource<'a>(
 }
 
 /// RFC 6749 §6: the same or less. `offline_access` is not a scope of a grant and is passed over; so is anything that
-/// this server never offered. What it did offer and the user did not grant is refused.
-fn narrowed(granted: &ScopeSet, requested: Option<ScopeSet>) -> Result<ScopeSet, TokenError> {
-    let Some(requested) = requested
-        .map(|scope| scope.without(OFFLINE_ACCESS))
-        .filter(|scope| !scope.is_empty())
-    else {
-        return Ok(granted.clone());
+/// this server does not offer. What it does offer and the user did not grant is refused. A scope that the operator took
+/// away from the resource is gone from older grants as well.
+fn narrowed(
+    granted: &ScopeSet,
+    offered: &ScopeSet,
+    requested: Option<ScopeSet>,
+) -> Result<ScopeSet, TokenError> {
+    let granted = granted.intersection(offered);
+    let Some(requested) = requested.map(|scope| scope.without(OFFLINE_ACCESS)) else {
+        return Ok(granted);
     };
-    let kept = requested.intersection(granted);
-    if kept.is_empty() && !granted.is_empty() {
-        Err(TokenError::Scope)
-    } else {
-        Ok(kept)
+    if !requested.intersection(offered).is_subset(&granted) {
+        return Err(TokenError::Scope);
     }
+    let kept = requested.intersection(&granted);
+    Ok(if kept.is_empty() { granted } else { kept })
 }
 
 /// The provider's claims under our names. Absent ones are left out.
@@ -395,14 +397,19 @@ mod tests {
 
     #[test]
     fn a_refresh_may_narrow_and_never_widen() {
-        let granted = ScopeSet::parse("a b");
+        let (granted, offered) = (ScopeSet::parse("a b"), ScopeSet::parse("a b c"));
         let narrowed = |text: &str| {
-            narrowed(&granted, Some(ScopeSet::parse(text))).map(|scope| scope.to_string())
+            let narrowed = narrowed(&granted, &offered, Some(ScopeSet::parse(text)));
+            narrowed.map(|scope| scope.to_string())
         };
         assert_eq!(narrowed("").unwrap(), "a b");
         assert_eq!(narrowed("offline_access").unwrap(), "a b");
         assert_eq!(narrowed("b offline_access").unwrap(), "b");
-        assert_eq!(narrowed("a c").unwrap(), "a");
+        assert_eq!(narrowed("a unknown").unwrap(), "a");
+        assert_eq!(narrowed("unknown").unwrap(), "a b");
         assert!(narrowed("c").is_err());
+        assert!(narrowed("a c").is_err());
+        let taken_away = super::narrowed(&granted, &ScopeSet::parse("b c"), None);
+        assert_eq!(taken_away.unwrap().to_string(), "b");
     }
 }

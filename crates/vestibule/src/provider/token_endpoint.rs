@@ -138,7 +138,16 @@ impl Provider {
                     nonce,
                     now: self.clock.now(),
                 };
-                Some(id_token::verify(token, &keys, &expected).await?)
+                match id_token::verify(token, &keys, &expected).await {
+                    Ok(identity) => Some(identity),
+                    // A refresh may come without an ID token, so it may do without this one: to fail would lose the
+                    // refresh token that the provider may have rotated (design §5.1).
+                    Err(error @ ProviderError::Unavailable { .. }) if nonce.is_none() => {
+                        tracing::warn!(reason = error.slug(), cause = %error, "a new ID token was not read");
+                        None
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         };
         Ok(ProviderTokens {

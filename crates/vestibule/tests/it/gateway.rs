@@ -1,1 +1,5 @@
-//! Tests of the gateway endpoint; being written.
+//! `ANY /mcp`: who comes in, what goes through, and what never does (design laws 2, 3, 10, 11).
+
+mod credentials;
+mod doors;
+mod protocol;

@@ -21,5 +21,6 @@ mod proxy;
 mod register;
 mod replicas;
 mod revoke;
+mod rmcp_client;
 mod serve;
 mod token;

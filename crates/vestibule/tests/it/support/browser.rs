@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
+use http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -76,7 +76,8 @@ impl Answer {
     }
 }
 
-/// One browser profile. The house is reached through its router (several for several replicas), everybody else by HTTP.
+/// One browser profile. The house is reached through its router (several for several replicas; none means by HTTP as
+/// well), everybody else by HTTP.
 pub(crate) struct Browser {
     own_origin: String,
     /// Which replica answers the next request to our origin; round robin.
@@ -139,7 +140,7 @@ impl Browser {
                 Bytes::from(form.extend_pairs(fields).finish())
             }
         };
-        let answer = if origin_of(url) == self.own_origin {
+        let answer = if origin_of(url) == self.own_origin && !self.replicas.is_empty() {
             let path = url.strip_prefix(&self.own_origin).unwrap();
             let request = request
                 .uri(path)
