@@ -265,6 +265,12 @@ const PAGES = {
   error: async (page) => {
     await page.goto(`${issuer}/authorize?client_id=unknown`);
   },
+  logout: async (page) => {
+    await page.goto(`${issuer}/logout`);
+  },
+  'logout-done': async (page) => {
+    await page.goto(`${issuer}/logout/done`);
+  },
   landing: async (page) => {
     await page.goto(`${issuer}/`);
     for (const summary of await page.$$('details:not([open]) summary')) await summary.press('Enter');
@@ -330,7 +336,7 @@ for (const [screen, options] of Object.entries(SCREENS)) {
     }
   }
 }
-for (const name of ['consent', 'carry', 'error', 'landing']) {
+for (const name of ['consent', 'carry', 'launch', 'error', 'logout', 'landing']) {
   await run(`${name} in Japanese`, { ...SCREENS.phone, locale: 'ja-JP' }, async (page, street) => {
     await PAGES[name](page, street);
     assert.equal(await page.getAttribute('html', 'lang'), 'ja');

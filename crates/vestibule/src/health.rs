@@ -4,28 +4,38 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use futures_util::future::join_all;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::House;
 use crate::authorization_server::json as respond;
+use crate::provider::{Provider, ProviderError};
 
 /// Liveness: restarting would help only if this fails.
 pub async fn healthz() -> Response {
     respond(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-/// Readiness: the provider's discovery document is known. A provider that goes away later does not make the house
-/// unready, because tokens that were issued keep working.
+/// Readiness: a provider's discovery document is known; with several providers, one of them is enough. A provider that
+/// goes away later does not make the house unready, because tokens that were issued keep working.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
-    match house.provider().ready().await {
-        Ok(()) => respond(
-            StatusCode::OK,
-            &json!({ "status": "ready", "provider": "ok" }),
-        ),
-        Err(error) => {
-            let body = json!({ "status": "waiting", "provider": error.slug() });
-            respond(StatusCode::SERVICE_UNAVAILABLE, &body)
-        }
+    let asked = house.providers().iter().map(async |provider| {
+        let ready = provider.ready().await;
+        let state = ready.as_ref().map_or_else(ProviderError::slug, |()| "ok");
+        (provider.id().to_owned(), json!(state))
+    });
+    let providers: Map<_, _> = join_all(asked).await.into_iter().collect();
+    let ready = providers.values().any(|state| state == "ok");
+    let (status, word) = if ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting")
+    };
+    let default = house.providers().first().map(Provider::id);
+    let mut body = json!({ "status": word, "provider": default.and_then(|id| providers.get(id)) });
+    if providers.len() > 1 {
+        body["providers"] = providers.into();
     }
+    respond(status, &body)
 }

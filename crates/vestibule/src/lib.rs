@@ -75,7 +75,7 @@ pub struct House {
     sealer: Arc<Sealer>,
     issuer: Arc<TokenIssuer>,
     clients: ClientRegistry,
-    provider: Provider,
+    providers: Vec<Provider>,
     revoked: Arc<RevokedTokens>,
     documents: Documents,
     gateway: Gateway,
@@ -98,17 +98,10 @@ impl House {
             settings.tokens.signing_alg,
             Arc::clone(&random),
         )?);
-        let ca_file = settings.provider.ca_file.as_deref();
-        let provider_trust = trust("the provider", settings.provider.issuer.as_str(), ca_file)?;
-        // The operator typed the provider's address: it may be private.
-        let outbound = Outbound::new(AddressPolicy::Configured, &provider_trust);
-        let callback = settings.public_url.join("/callback");
-        let provider = Provider::new(
-            settings.provider.clone(),
-            callback,
-            outbound,
-            Arc::clone(&clock),
-        );
+        let providers = settings
+            .providers()
+            .map(|provider| build_provider(&settings, provider, &clock))
+            .collect::<Result<Vec<_>, _>>()?;
         let revoked = Arc::new(RevokedTokens::default());
         let gateway = Gateway::build(&settings, &issuer, &revoked, &clock, &random)?;
         Ok(Arc::new(Self {
@@ -119,7 +112,7 @@ impl House {
             random,
             sealer,
             issuer,
-            provider,
+            providers,
             revoked,
             gateway,
         }))
@@ -154,8 +147,33 @@ impl House {
         &self.clients
     }
 
-    pub(crate) fn provider(&self) -> &Provider {
-        &self.provider
+    /// Every provider, the default one first.
+    pub(crate) fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    /// The provider with this id. A grant of a provider that is not configured any more finds none: its token must not
+    /// reach another one.
+    pub(crate) fn provider(&self, id: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.id() == id)
+    }
+
+    /// The providers that may sign people in at a resource, the preferred one first.
+    pub(crate) fn providers_of(&self, resource: &ResourceSettings) -> Vec<&Provider> {
+        let settings = self.settings.providers_of(resource);
+        let ids = settings.into_iter().map(|provider| provider.id.as_str());
+        ids.filter_map(|id| self.provider(id)).collect()
+    }
+
+    /// A user's `sub` in our tokens: the provider's own where there is one provider, with the provider's id before it
+    /// where there are several, because a `sub` is unique at its provider only (OpenID Connect Core §5.7). Ids hold no
+    /// colon, so no two users ever share one.
+    pub(crate) fn subject(&self, provider: &Provider, subject: &str) -> String {
+        if self.providers.len() > 1 {
+            format!("{}:{subject}", provider.id())
+        } else {
+            subject.to_owned()
+        }
     }
 
     pub(crate) fn revoked(&self) -> &RevokedTokens {
@@ -205,6 +223,24 @@ impl House {
             .eq_ignore_ascii_case(origin);
         resource.uri.is_meant_by(presented) || (bare_origin && self.settings.resources.len() == 1)
     }
+}
+
+fn build_provider(
+    settings: &Settings,
+    provider: &settings::ProviderSettings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Provider, BuildError> {
+    let name = format!("the provider `{}`", provider.id);
+    let trust = trust(&name, provider.issuer.as_str(), provider.ca_file.as_deref())?;
+    // The operator typed the provider's address: it may be private.
+    let outbound = Outbound::new(AddressPolicy::Configured, &trust);
+    Ok(Provider::new(
+        provider.clone(),
+        settings.claims_of(provider),
+        settings.public_url.join("/callback"),
+        outbound,
+        Arc::clone(clock),
+    ))
 }
 
 /// Whom to believe about the host of `url`: the system's certificate authorities and one file more. Plain http needs

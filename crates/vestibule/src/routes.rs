@@ -15,7 +15,7 @@ use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{
-    authorize, callback, consent, discovery, json, register, revoke, token,
+    authorize, callback, consent, discovery, json, logout, register, revoke, token,
 };
 use crate::pages::{self, landing};
 use crate::proxy::cors;
@@ -44,6 +44,8 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .route("/callback", get(callback::callback))
         // How to add the resources to a client. For browsers only; everybody else gets the JSON 404.
         .route("/", any(landing::landing))
+        .route("/logout", get(logout::page).post(logout::logout))
+        .route(logout::DONE_PATH, get(logout::done))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .method_not_allowed_fallback(wrong_method)

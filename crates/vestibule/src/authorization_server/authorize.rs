@@ -23,11 +23,13 @@ use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::clients::UnknownClient;
 use crate::grants::{ClientDigest, ConsentTicket};
-use crate::pages::{self, ConsentPage, Page, ScopeLine};
-use crate::settings::ResourceSettings;
+use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
+use crate::settings::{ResourceSettings, is_silent};
 
 /// Longest query looked at.
 const MAX_QUERY: usize = 16 * 1024;
+/// Longest value that is handed on to a provider, in bytes.
+const MAX_PASSED: usize = 256;
 
 /// No redirect is possible: the answer is a page.
 #[derive(Debug, Error)]
@@ -77,6 +79,8 @@ struct ValidAuthorization<'a> {
     resource: &'a ResourceSettings,
     scope: ScopeSet,
     state: Option<String>,
+    /// For the provider, as far as its settings list it.
+    passed: Vec<(String, String)>,
 }
 
 /// Shows the consent page, or says why not.
@@ -147,12 +151,36 @@ fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<
         .resource_meant(&request.resources)
         .ok_or(RequestError::Resource)?;
     let scope = granted_scope(resource, request.scope.as_deref());
+    let passed = passed_through(house, resource, params)?;
     Ok(ValidAuthorization {
         challenge,
         resource,
         scope,
         state,
+        passed,
     })
+}
+
+/// The parameters that some provider of the resource is handed. What is too long, or asks the provider not to ask
+/// anybody, is left out: a parameter that we need not understand fails no sign-in.
+fn passed_through(
+    house: &House,
+    resource: &ResourceSettings,
+    params: &Params,
+) -> Result<Vec<(String, String)>, ParamError> {
+    let providers = house.settings().providers_of(resource);
+    let listed = providers.iter().flat_map(|provider| &provider.pass_through);
+    let mut passed: Vec<(String, String)> = Vec::new();
+    for name in listed {
+        let Some(value) = params.get(name)? else {
+            continue;
+        };
+        let fits = value.len() <= MAX_PASSED && !value.chars().any(char::is_control);
+        if fits && !is_silent(name, value) && passed.iter().all(|(own, _)| own != name) {
+            passed.push((name.clone(), value.to_owned()));
+        }
+    }
+    Ok(passed)
 }
 
 /// Law 9: what the resource offers of what was asked; its defaults when nothing asked for is known here.
@@ -162,9 +190,9 @@ fn granted_scope(resource: &ResourceSettings, requested: Option<&str>) -> ScopeS
         .unwrap_or_default()
         .intersection(&resource.scopes);
     if asked.is_empty() {
-        resource.default_scopes.clone()
+        resource.with_implied(&resource.default_scopes)
     } else {
-        asked
+        resource.with_implied(&asked)
     }
 }
 
@@ -180,16 +208,19 @@ fn consent_page(
     let browser = known_browser
         .clone()
         .unwrap_or_else(|| house.random().token(16));
-    let scopes = valid.scope.to_vec();
+    let resource = valid.resource;
+    let scopes = valid.scope.clone();
+    let providers = house.providers_of(resource);
     let ticket = ConsentTicket::new(
         ClientDigest::of(&client.id),
         redirect.clone(),
         valid.state,
         valid.challenge,
-        &valid.resource.path,
+        &resource.path,
         valid.scope,
         &browser,
-    );
+    )
+    .passing(valid.passed);
     let ticket = house.sealer().seal(
         &ticket,
         Some(house.now().plus(ConsentTicket::LIFETIME)),
@@ -198,21 +229,32 @@ fn consent_page(
     let page = ConsentPage {
         client_name: client.name.clone(),
         verified: client.is_trusted(),
-        verified_host: None,
-        resource: valid
-            .resource
+        document_host: None,
+        resource: resource
             .name
             .as_deref()
-            .unwrap_or(valid.resource.uri.as_str())
+            .unwrap_or(resource.uri.as_str())
             .to_owned(),
         redirect_host: redirect.uri().display_host().to_owned(),
         redirect_uri: redirect.uri().as_str().to_owned(),
         loopback: redirect.uri().class() == RedirectClass::Loopback,
         private_use: redirect.uri().class() == RedirectClass::PrivateUse,
         scopes: scopes
-            .into_iter()
-            .map(|scope| ScopeLine::new(scope, None))
+            .iter()
+            .map(|name| {
+                let detail = resource.scope_detail(name);
+                let words =
+                    detail.and_then(|detail| detail.description_in(pages::language(headers)));
+                ScopeLine::new(name, words)
+            })
             .collect(),
+        providers: match providers.as_slice() {
+            [_] => Vec::new(),
+            several => several
+                .iter()
+                .map(|provider| ProviderChoice::new(provider.id(), provider.label()))
+                .collect(),
+        },
         ticket,
     };
     let mut response = pages::respond(StatusCode::OK, Page::Consent(page));

@@ -17,7 +17,7 @@ use super::tell::{RedirectError, deliver, display_error};
 use crate::House;
 use crate::grants::{Code, Flow, NotThisFlow, Returned};
 use crate::pages::Outcome;
-use crate::provider::{ProviderError, callback_error};
+use crate::provider::{Profile, ProviderError, callback_error};
 use crate::seal::SealError;
 
 /// Nobody can be told but the person in front of the browser.
@@ -31,6 +31,8 @@ enum CallbackError {
     Flow(#[from] SealError),
     #[error(transparent)]
     NotThisFlow(#[from] NotThisFlow),
+    #[error("the provider that was asked is not configured any more")]
+    ProviderGone,
     #[error("the redirect says it is from the issuer {0:?}, which is not the provider")]
     Issuer(Option<String>),
 }
@@ -72,7 +74,10 @@ fn find_flow(
 
 async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Response, CallbackError> {
     let iss = params.get("iss")?;
-    match house.provider().accepts_issuer(iss).await {
+    let provider = house
+        .provider(flow.provider())
+        .ok_or(CallbackError::ProviderGone)?;
+    match provider.accepts_issuer(iss).await {
         Ok(true) => {}
         Ok(false) => return Err(CallbackError::Issuer(iss.map(str::to_owned))),
         Err(error) => return Ok(tell_provider_error(house, &flow, &error)),
@@ -80,6 +85,7 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
     if let Some(error) = params.get("error")? {
         return Ok(tell_refused(
             house,
+            provider.profile(),
             &flow,
             error,
             params.get("error_description")?.unwrap_or_default(),
@@ -101,8 +107,14 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
 }
 
 /// The provider said no.
-fn tell_refused(house: &House, flow: &Returned, error: &str, description: &str) -> Response {
-    let mapped = callback_error::map(house.provider().profile(), error, description);
+fn tell_refused(
+    house: &House,
+    profile: &Profile,
+    flow: &Returned,
+    error: &str,
+    description: &str,
+) -> Response {
+    let mapped = callback_error::map(profile, error, description);
     // What the provider wrote may hold anything: it goes to the log only, cleaned and cut.
     let said: String = safe_description(&format!("{error}: {description}"))
         .chars()
@@ -152,6 +164,12 @@ impl CallbackError {
                 "The sign-in took too long",
                 "For your safety a sign-in must be finished within ten minutes.",
                 "callback_expired",
+            ),
+            Self::ProviderGone => (
+                StatusCode::BAD_REQUEST,
+                "The sign-in cannot go on",
+                "The settings of this server changed while you were signing in.",
+                "callback_provider_gone",
             ),
             Self::NoFlow | Self::Flow(_) | Self::NotThisFlow(_) => (
                 StatusCode::FORBIDDEN,

@@ -37,20 +37,32 @@ enum ConsentError {
     CrossSite(String),
     #[error("the browser was not shown this page")]
     OtherBrowser,
+    #[error("the chosen provider does not sign people in at this resource")]
+    Provider,
 }
 
 /// `elsewhere`: the client runs on another computer, and the user will carry the answer there.
 enum Decision {
-    Approve { elsewhere: bool },
-    Deny { elsewhere: bool },
+    /// With the id of the provider to sign in at.
+    Approve {
+        provider: String,
+        elsewhere: bool,
+    },
+    Deny {
+        elsewhere: bool,
+    },
 }
 
 /// Takes the decision.
 pub async fn consent(State(house): State<Arc<House>>, request: Request) -> Response {
     match read(&house, request).await {
-        Ok((ticket, Decision::Approve { elsewhere })) => {
-            go_to_provider(&house, ticket, elsewhere).await
-        }
+        Ok((
+            ticket,
+            Decision::Approve {
+                provider,
+                elsewhere,
+            },
+        )) => go_to_provider(&house, ticket, &provider, elsewhere).await,
         Ok((ticket, Decision::Deny { elsewhere })) => tell_denied(&house, &ticket, elsewhere),
         Err(error) => error.respond(&house),
     }
@@ -62,9 +74,9 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
     refuse_other_sites(house, &headers)?;
     let params = Params::parse(&body)?;
     let elsewhere = params.get("elsewhere")?.is_some();
-    let decision = match params.require("decision")? {
-        "approve" => Decision::Approve { elsewhere },
-        "deny" => Decision::Deny { elsewhere },
+    let approved = match params.require("decision")? {
+        "approve" => true,
+        "deny" => false,
         _ => return Err(ConsentError::Decision),
     };
     let ticket: ConsentTicket = house
@@ -74,40 +86,87 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
     if !ticket.was_shown_to(browser.as_deref()) {
         return Err(ConsentError::OtherBrowser);
     }
+    let decision = if approved {
+        Decision::Approve {
+            provider: chosen_provider(house, &ticket, params.get("provider")?)?,
+            elsewhere,
+        }
+    } else {
+        Decision::Deny { elsewhere }
+    };
     Ok((ticket, decision))
+}
+
+/// One of the resource's own providers; the preferred one when the page offered no choice.
+fn chosen_provider(
+    house: &House,
+    ticket: &ConsentTicket,
+    chosen: Option<&str>,
+) -> Result<String, ConsentError> {
+    let providers = house
+        .resource_at(ticket.resource())
+        .map(|resource| house.providers_of(resource))
+        .unwrap_or_default();
+    let found = match chosen {
+        Some(id) => providers.iter().find(|provider| provider.id() == id),
+        None => providers.first(),
+    };
+    found
+        .map(|provider| provider.id().to_owned())
+        .ok_or(ConsentError::Provider)
 }
 
 /// Browsers say where a form comes from. Where they do not, the cookie check below still stands.
 fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentError> {
+    match foreign_site(house, headers) {
+        Some(site) => Err(ConsentError::CrossSite(site)),
+        None => Ok(()),
+    }
+}
+
+/// What says that a form was sent by another site, if anything does. Shared with `/logout`.
+pub(super) fn foreign_site(house: &House, headers: &HeaderMap) -> Option<String> {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     if let Some(site) = headers
         .get("sec-fetch-site")
         .filter(|site| *site != "same-origin")
     {
-        return Err(ConsentError::CrossSite(format!(
-            "Sec-Fetch-Site is {}",
-            text(site)
-        )));
+        return Some(format!("Sec-Fetch-Site is {}", text(site)));
     }
-    match headers.get(ORIGIN) {
-        Some(origin) if origin != house.settings().public_url.as_str() => Err(
-            ConsentError::CrossSite(format!("Origin is {}", text(origin))),
-        ),
-        _ => Ok(()),
-    }
+    headers
+        .get(ORIGIN)
+        .filter(|origin| *origin != house.settings().public_url.as_str())
+        .map(|origin| format!("Origin is {}", text(origin)))
 }
 
 /// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
-async fn go_to_provider(house: &House, ticket: ConsentTicket, elsewhere: bool) -> Response {
+async fn go_to_provider(
+    house: &House,
+    ticket: ConsentTicket,
+    provider: &str,
+    elsewhere: bool,
+) -> Response {
+    let Some(provider) = house.provider(provider) else {
+        return ConsentError::Provider.respond(house);
+    };
     let redirect = ticket.redirect().clone();
     let client_state = ticket.client_state().map(str::to_owned);
-    let flow = ticket.approve(house.random()).elsewhere(elsewhere);
+    let scopes = house
+        .resource_at(ticket.resource())
+        .map(|resource| resource.provider_scopes(ticket.scope()))
+        .unwrap_or_default();
+    let passed = ticket.passed().to_vec();
+    let flow = ticket
+        .approve(provider.id(), house.random())
+        .elsewhere(elsewhere);
     let sign_in = SignIn {
         state: flow.id(),
         nonce: flow.nonce(),
         challenge: &flow.provider_challenge(),
+        scopes: &scopes,
+        passed: &passed,
     };
-    match house.provider().authorize_url(&sign_in).await {
+    match provider.authorize_url(&sign_in).await {
         Ok(location) => {
             let mut response = redirect_to(StatusCode::SEE_OTHER, &location);
             let sealed = house.sealer().seal(
@@ -167,7 +226,7 @@ impl ConsentError {
                 again,
                 "consent_expired",
             ),
-            Self::Param(_) | Self::Decision | Self::Ticket(_) => (
+            Self::Param(_) | Self::Decision | Self::Provider | Self::Ticket(_) => (
                 StatusCode::BAD_REQUEST,
                 "Your answer could not be read",
                 "The form that arrived is not the one this server made.",

@@ -5,6 +5,7 @@ pub mod callback;
 pub mod consent;
 mod cookies;
 pub mod discovery;
+pub mod logout;
 pub mod register;
 mod respond;
 pub mod revoke;

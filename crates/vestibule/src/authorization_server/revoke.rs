@@ -92,11 +92,11 @@ async fn revoke_grant(house: &House, client: &Client, token: &str) -> Result<(),
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
     house.revoked().add(&grant.family, until, house.now());
-    match house
-        .provider()
-        .revoke(&grant.provider_refresh_token())
-        .await
-    {
+    // A provider that is not configured any more cannot be told; here the family is dead.
+    let Some(provider) = house.provider(&grant.provider) else {
+        return Ok(());
+    };
+    match provider.revoke(&grant.provider_refresh_token()).await {
         // Dead already is what was wanted.
         Ok(()) | Err(ProviderError::InvalidGrant(_)) => {}
         Err(error) => return Err(error.into()),

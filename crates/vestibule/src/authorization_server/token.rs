@@ -22,9 +22,9 @@ use crate::House;
 use crate::clients::UnknownClient;
 use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
 use crate::issuer::MintError;
-use crate::provider::{Identity, ProviderError, ProviderTokens};
+use crate::provider::{ProviderError, ProviderTokens, groups};
 use crate::seal::SealError;
-use crate::settings::{ClaimMapping, CredentialSettings, ResourceSettings};
+use crate::settings::{CredentialSettings, ResourceSettings};
 
 /// A refresh token of ours holds the provider's (about 2 KiB).
 const MAX_BODY: usize = 64 * 1024;
@@ -57,6 +57,10 @@ enum TokenError {
     Target,
     #[error("the scope exceeds what was granted")]
     Scope,
+    #[error("none of the approved scopes is open to this user")]
+    NothingPermitted,
+    #[error("the provider of the grant is not configured any more")]
+    ProviderGone,
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
@@ -163,21 +167,26 @@ async fn redeem<'a>(
         .map_err(TokenError::CodeSeal)?;
     let redeemed = code.redeem(&client.id, redirect_uri, verifier)?;
     let resource = bound_resource(house, &redeemed.resource, resources)?;
-    let mut tokens = house
-        .provider()
+    let provider = house
+        .provider(&redeemed.provider)
+        .ok_or(TokenError::ProviderGone)?;
+    let mut tokens = provider
         .exchange(&redeemed.provider_code, &redeemed.verifier, &redeemed.nonce)
         .await?;
     let identity = tokens
         .identity
         .take()
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
-    let claims = mapped_claims(&house.settings().tokens.claims, &identity);
+    let claims = provider.map_claims(&identity);
+    let scope = permitted(resource, &redeemed.scope, &claims, &tokens)?;
     let family = house.random().token(12);
     let grant = tokens.refresh.take().map(|provider_refresh_token| {
         Grant::new(
             family.clone(),
             &client.id,
             redeemed.resource.clone(),
+            redeemed.provider.clone(),
+            // What was approved and not what is permitted today: groups change.
             redeemed.scope.clone(),
             identity.subject.clone(),
             house.now(),
@@ -188,9 +197,9 @@ async fn redeem<'a>(
     Ok(Issue {
         client,
         resource,
-        scope: redeemed.scope,
+        scope,
         family,
-        subject: identity.subject,
+        subject: house.subject(provider, &identity.subject),
         claims,
         tokens,
         grant,
@@ -216,26 +225,32 @@ async fn refresh<'a>(
     }
     let resource = bound_resource(house, &grant.resource, resources)?;
     let scope = narrowed(&grant.scope, &resource.scopes, scope)?;
+    // Before the provider is asked, because a refresh that is refused afterwards has lost what the provider rotated.
+    let open = |scope| resource.permitted(scope, &groups(&grant.claims), None);
+    if open(&scope).is_empty() && !open(&grant.scope).is_empty() {
+        return Err(TokenError::Scope);
+    }
+    let provider = house
+        .provider(&grant.provider)
+        .ok_or(TokenError::ProviderGone)?;
     // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
     // newer token is alive (law 8). The provider knows, and refuses each dead one.
-    let mut tokens = house
-        .provider()
-        .refresh(&grant.provider_refresh_token())
-        .await?;
+    let mut tokens = provider.refresh(&grant.provider_refresh_token()).await?;
     let claims = match tokens.identity.take() {
         None => None,
         Some(identity) if identity.subject == grant.subject => {
-            Some(mapped_claims(&house.settings().tokens.claims, &identity))
+            Some(provider.map_claims_again(&identity, &grant.claims))
         }
         Some(_) => return Err(ProviderError::SubjectChanged.into()),
     };
     let grant = grant.refreshed(tokens.refresh.take(), claims);
+    let scope = permitted(resource, &scope, &grant.claims, &tokens)?;
     Ok(Issue {
         client,
         resource,
         scope,
         family: grant.family.clone(),
-        subject: grant.subject.clone(),
+        subject: house.subject(provider, &grant.subject),
         claims: grant.claims.clone(),
         tokens,
         grant: Some(grant),
@@ -322,16 +337,19 @@ fn narrowed(
     Ok(if kept.is_empty() { granted } else { kept })
 }
 
-/// The provider's claims under our names. Absent ones are left out.
-fn mapped_claims(map: &[ClaimMapping], identity: &Identity) -> Map<String, Value> {
-    let mapped = map.iter().filter_map(|mapping| {
-        let value = identity
-            .claims
-            .get(&mapping.from)
-            .filter(|value| !value.is_null())?;
-        Some((mapping.name.clone(), value.clone()))
-    });
-    mapped.collect()
+/// What this user may have of it now. A user who may have nothing of what was approved gets no token: a token without
+/// scopes would still open the door of a resource that looks at no scope.
+fn permitted(
+    resource: &ResourceSettings,
+    scope: &ScopeSet,
+    claims: &Map<String, Value>,
+    tokens: &ProviderTokens,
+) -> Result<ScopeSet, TokenError> {
+    let permitted = resource.permitted(scope, &groups(claims), tokens.scope.as_ref());
+    if permitted.is_empty() && !scope.is_empty() {
+        return Err(TokenError::NothingPermitted);
+    }
+    Ok(permitted)
 }
 
 impl TokenError {
@@ -365,13 +383,20 @@ impl TokenError {
             Self::Redeem(error) => {
                 Outside::new(InvalidGrant, "code_binding", format!("{error}; {again}"))
             }
-            Self::GrantSeal(_) | Self::GrantMismatch(_) | Self::Revoked | Self::ResourceGone => {
-                Outside::new(
-                    InvalidGrant,
-                    "grant_dead",
-                    format!("the refresh token is not valid any more; {again}"),
-                )
-            }
+            Self::NothingPermitted => Outside::new(
+                InvalidGrant,
+                "scope_not_permitted",
+                "nothing of what was approved is open to your account any more; sign in again, or ask the operator for access",
+            ),
+            Self::GrantSeal(_)
+            | Self::GrantMismatch(_)
+            | Self::Revoked
+            | Self::ResourceGone
+            | Self::ProviderGone => Outside::new(
+                InvalidGrant,
+                "grant_dead",
+                format!("the refresh token is not valid any more; {again}"),
+            ),
             Self::Target => Outside::new(InvalidTarget, "token_target", self.to_string()),
             Self::Scope => Outside::new(InvalidScope, "token_scope", self.to_string()),
             Self::Provider(error) => {

@@ -22,6 +22,7 @@ use vestibule_standin::cognito::{Cognito, CognitoOptions, User};
 use vestibule_standin::demo::{Demo, DemoOptions};
 
 use super::print;
+use crate::authorization_server::logout::DONE_PATH;
 use crate::keys::{self, KeyRing, KeyRingError};
 use crate::pages::snippets::{How, server_name, snippets};
 use crate::provider::profile;
@@ -134,7 +135,10 @@ pub(super) async fn run(
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let options = CognitoOptions::default();
+    let mut options = CognitoOptions::default();
+    for client in &mut options.clients {
+        client.logout_urls.push(public_url.join(DONE_PATH));
+    }
     let users = options.users.clone();
     let cognito = Cognito::start(options, Arc::clone(&clock)).await;
     let cognito = cognito.map_err(|cause| DevError::Start {

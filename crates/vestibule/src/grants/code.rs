@@ -30,6 +30,8 @@ pub enum RedeemError {
 /// inside.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Code {
+    #[serde(rename = "d")]
+    pub(super) provider: String,
     #[serde(rename = "c")]
     pub(super) client: ClientDigest,
     #[serde(rename = "u")]
@@ -55,6 +57,8 @@ impl Sealable for Code {
 /// What a code turns into once client, redirect URI and verifier were right.
 #[derive(Debug)]
 pub struct Redeemed {
+    /// Id of the provider whose code it is.
+    pub provider: String,
     /// Path of the resource.
     pub resource: String,
     /// What the user approved.
@@ -88,6 +92,7 @@ impl Code {
             return Err(RedeemError::Verifier);
         }
         Ok(Redeemed {
+            provider: self.provider,
             resource: self.resource,
             scope: self.scope,
             nonce: self.nonce,

@@ -26,6 +26,9 @@ pub struct ConsentTicket {
     resource: String,
     #[serde(rename = "o")]
     scope: ScopeSet,
+    /// Parameters of the client's request that a provider may be handed.
+    #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
+    passed: Vec<(String, String)>,
     /// Fingerprint of the cookie of the browser that was shown the page.
     #[serde(rename = "b")]
     browser: String,
@@ -56,8 +59,16 @@ impl ConsentTicket {
             challenge,
             resource: resource.to_owned(),
             scope,
+            passed: Vec::new(),
             browser: fingerprint(browser),
         }
+    }
+
+    /// The same, with parameters for the provider.
+    #[must_use]
+    pub fn passing(mut self, passed: Vec<(String, String)>) -> Self {
+        self.passed = passed;
+        self
     }
 
     /// True when this browser was shown the page. A ticket that somebody else fetched and posts through the victim's
@@ -67,8 +78,9 @@ impl ConsentTicket {
     }
 
     /// The user said yes: the sign-in at the provider can begin.
-    pub fn approve(self, random: &dyn Random) -> Flow {
+    pub fn approve(self, provider: &str, random: &dyn Random) -> Flow {
         Flow::begin(
+            provider.to_owned(),
             self.client,
             self.redirect,
             self.state,
@@ -77,6 +89,21 @@ impl ConsentTicket {
             self.scope,
             random,
         )
+    }
+
+    /// Path of the resource.
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// What the user is asked to approve.
+    pub fn scope(&self) -> &ScopeSet {
+        &self.scope
+    }
+
+    /// Parameters of the client's request that a provider may be handed.
+    pub fn passed(&self) -> &[(String, String)] {
+        &self.passed
     }
 
     /// Where the client is told that the user said no, or that the provider cannot be asked.

@@ -22,6 +22,9 @@ pub struct NotThisFlow;
 pub struct Flow {
     #[serde(rename = "i")]
     id: String,
+    /// Id of the provider that was asked; nobody else may answer.
+    #[serde(rename = "d")]
+    provider: String,
     #[serde(rename = "c")]
     client: ClientDigest,
     #[serde(rename = "u")]
@@ -51,7 +54,12 @@ impl Flow {
     /// How long a user may take at the provider, in seconds (at most ten minutes: MCP security best practices).
     pub const LIFETIME: u64 = 600;
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a sign-in is exactly these facts, none of them optional"
+    )]
     pub(super) fn begin(
+        provider: String,
         client: ClientDigest,
         redirect: MatchedRedirect,
         state: Option<String>,
@@ -62,6 +70,7 @@ impl Flow {
     ) -> Self {
         Self {
             id: random.token(16),
+            provider,
             client,
             redirect,
             state,
@@ -117,6 +126,11 @@ impl Returned {
         &self.0.redirect
     }
 
+    /// Id of the provider that was asked.
+    pub fn provider(&self) -> &str {
+        &self.0.provider
+    }
+
     /// The client's own `state`, unchanged.
     pub fn client_state(&self) -> Option<&str> {
         self.0.state.as_deref()
@@ -130,6 +144,7 @@ impl Returned {
     /// The provider's code becomes part of ours; it is redeemed only at `/token` (design §9).
     pub fn with_code(self, provider_code: AuthorizationCode) -> Code {
         Code {
+            provider: self.0.provider,
             client: self.0.client,
             redirect: self.0.redirect.uri().clone(),
             challenge: self.0.challenge,

@@ -28,10 +28,13 @@ pub struct Grant {
     /// Path of the resource.
     #[serde(rename = "r")]
     pub resource: String,
+    /// Id of the provider. Its token goes to that one only.
+    #[serde(rename = "d")]
+    pub provider: String,
     /// What the user approved. Never narrowed by a refresh.
     #[serde(rename = "o")]
     pub scope: ScopeSet,
-    /// The provider's `sub`.
+    /// The provider's `sub`, as it says it.
     #[serde(rename = "s")]
     pub subject: String,
     /// When the user signed in.
@@ -58,6 +61,7 @@ impl Grant {
         family: String,
         client: &ClientId,
         resource: String,
+        provider: String,
         scope: ScopeSet,
         subject: String,
         signed_in_at: UnixTime,
@@ -68,6 +72,7 @@ impl Grant {
             family,
             client: ClientDigest::of(client),
             resource,
+            provider,
             scope,
             subject,
             signed_in_at,

@@ -41,6 +41,8 @@ pub enum Page {
     Answer(AnswerPage),
     /// Something went wrong and there is no trustworthy address to redirect to.
     Refusal(RefusalPage),
+    /// Signing out.
+    Logout(LogoutPage),
 }
 
 /// What the user is asked to approve.
@@ -50,8 +52,8 @@ pub struct ConsentPage {
     pub client_name: Option<String>,
     /// True when the operator vouches for the client.
     pub verified: bool,
-    /// The host that has been shown to own the client id, if any.
-    pub verified_host: Option<String>,
+    /// The host whose metadata document describes the client: verified, unlike the name.
+    pub document_host: Option<String>,
     /// The resource's name or URL.
     pub resource: String,
     /// Host or scheme the code will go to.
@@ -64,6 +66,8 @@ pub struct ConsentPage {
     pub private_use: bool,
     /// The scopes, one by one.
     pub scopes: Vec<ScopeLine>,
+    /// Where the user may sign in, when there is a choice; empty when there is none.
+    pub providers: Vec<ProviderChoice>,
     /// The sealed ticket.
     pub ticket: String,
 }
@@ -85,6 +89,34 @@ impl ScopeLine {
             description: description.map(str::to_owned),
         }
     }
+}
+
+/// A provider to choose.
+#[derive(Clone, Debug)]
+pub struct ProviderChoice {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub label: String,
+}
+
+impl ProviderChoice {
+    /// A provider by id and name.
+    pub fn new(id: impl Into<String>, label: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            label: label.into(),
+        }
+    }
+}
+
+/// Asks whether to sign out, and says afterwards what that did and did not do.
+#[derive(Clone, Debug)]
+pub struct LogoutPage {
+    /// True after the fact.
+    pub done: bool,
+    /// Where one can sign out; one button each.
+    pub providers: Vec<ProviderChoice>,
 }
 
 /// An answer that does not reach the application by a redirect.
@@ -145,6 +177,11 @@ pub fn respond(status: StatusCode, page: Page) -> Response {
     response
 }
 
+/// The language of the page that answers a request with these headers: a primary tag, as `ja`.
+pub fn language(headers: &HeaderMap) -> &'static str {
+    Wanted::of(headers).texts.lang
+}
+
 /// The layer that writes pages in the form and language that the request prefers.
 pub async fn speak(request: Request, next: Next) -> Response {
     let wanted = Wanted::of(request.headers());
@@ -173,6 +210,7 @@ fn write(response: &mut Response, page: &Page, wanted: Wanted) {
         Page::Answer(page) => write_html(response, &Answer::new(page, wanted.texts)),
         Page::Refusal(page) if wanted.json => write_json(response, page),
         Page::Refusal(page) => write_html(response, &Refusal::new(page, wanted.texts)),
+        Page::Logout(page) => write_html(response, &Logout::new(page, wanted.texts)),
     }
     let vary = HeaderValue::from_static("Accept, Accept-Language");
     response.headers_mut().append(VARY, vary);
@@ -256,6 +294,34 @@ impl<'a> Refusal<'a> {
                 next_step: &page.next_step,
                 reference: &page.reference,
             },
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "logout.html")]
+struct Logout<'a> {
+    style: &'static str,
+    t: &'static Texts,
+    page: &'a LogoutPage,
+    title: &'static str,
+    explanation: &'static str,
+}
+
+impl<'a> Logout<'a> {
+    fn new(page: &'a LogoutPage, t: &'static Texts) -> Self {
+        let words = &t.logout;
+        let (title, explanation) = match (page.done, page.providers.is_empty()) {
+            (true, _) => (words.done_title, words.done),
+            (false, true) => (words.nothing_title, words.nothing),
+            (false, false) => (words.ask_title, words.ask),
+        };
+        Self {
+            style: STYLE,
+            t,
+            page,
+            title,
+            explanation,
         }
     }
 }

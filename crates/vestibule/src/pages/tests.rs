@@ -16,7 +16,7 @@ fn consent() -> ConsentPage {
     ConsentPage {
         client_name: Some("</q><script>alert(1)</script>".to_owned()),
         verified: false,
-        verified_host: None,
+        document_host: None,
         resource: "Demo".to_owned(),
         redirect_host: "localhost:1".to_owned(),
         redirect_uri: "http://localhost:1/'\"><b>".to_owned(),
@@ -26,6 +26,7 @@ fn consent() -> ConsentPage {
             ScopeLine::new("read", Some("Read <i>your</i> files")),
             ScopeLine::new("write", None),
         ],
+        providers: Vec::new(),
         ticket: "vct_x".to_owned(),
     }
 }
@@ -60,9 +61,9 @@ fn markup_in_what_a_client_says_stays_text() {
 #[test]
 fn scopes_are_in_words_where_there_are_words() {
     let html = html(&Page::Consent(consent()), &ENGLISH);
-    assert!(
-        html.contains("Read &#60;i&#62;your&#60;/i&#62; files <code class=\"quiet\">read</code>")
-    );
+    assert!(html.contains(
+        "Read &#60;i&#62;your&#60;/i&#62; files <span class=\"quiet\">(<code>read</code>)</span>"
+    ));
     assert!(html.contains("<li><code>write</code></li>"));
 }
 
@@ -141,4 +142,32 @@ fn the_twin_has_four_members() {
         "next_step": "Do this.",
     });
     assert_eq!(value, expected);
+}
+
+#[test]
+fn every_refusal_has_words_in_japanese() {
+    // A slug stands on a line of its own, as the last of the five things that make a refusal.
+    let sources = [
+        include_str!("../authorization_server/authorize.rs"),
+        include_str!("../authorization_server/callback.rs"),
+        include_str!("../authorization_server/consent.rs"),
+        include_str!("../authorization_server/logout.rs"),
+    ];
+    let mut count = 0;
+    for line in sources.iter().flat_map(|source| source.lines()) {
+        let Some(slug) = line
+            .trim()
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix("\","))
+        else {
+            continue;
+        };
+        let is_slug =
+            slug.contains('_') && slug.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        if is_slug {
+            assert!((JAPANESE.refusal)(slug).is_some(), "no Japanese for {slug}");
+            count += 1;
+        }
+    }
+    assert!(count >= 15, "only {count} refusals were found");
 }

@@ -16,6 +16,7 @@ use vestibule_oauth::time::{Clock, UnixTime};
 use vestibule_oauth::url::{Endpoint, Issuer};
 
 use super::ProviderError;
+use crate::settings::{Endpoints, ProviderSettings};
 
 /// Seconds a document is used before it is fetched again.
 const FRESH_FOR: u64 = 3600;
@@ -26,7 +27,8 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 
 struct Known {
     metadata: Arc<ProviderMetadata>,
-    keys: Arc<JwksSource>,
+    /// Absent where nothing is signed.
+    keys: Option<Arc<JwksSource>>,
     fetched_at: UnixTime,
 }
 
@@ -34,6 +36,10 @@ struct Known {
 pub struct Discovery {
     issuer: Issuer,
     timeout: Duration,
+    /// False when everything that is needed was written in the settings.
+    fetches: bool,
+    /// What wins over the document.
+    endpoints: Endpoints,
     outbound: Outbound,
     clock: Arc<dyn Clock>,
     known: ArcSwapOption<Known>,
@@ -43,15 +49,12 @@ pub struct Discovery {
 
 impl Discovery {
     /// Knows where to look; looks later.
-    pub fn new(
-        issuer: Issuer,
-        timeout: Duration,
-        outbound: Outbound,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(settings: &ProviderSettings, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
         Self {
-            issuer,
-            timeout,
+            issuer: settings.issuer.clone(),
+            timeout: settings.timeout,
+            fetches: settings.discovery,
+            endpoints: settings.endpoints.clone(),
             outbound,
             clock,
             known: ArcSwapOption::empty(),
@@ -66,7 +69,8 @@ impl Discovery {
 
     /// The provider's keys.
     pub async fn keys(&self) -> Result<Arc<JwksSource>, ProviderError> {
-        self.known().await.map(|known| Arc::clone(&known.keys))
+        let keys = self.known().await?.keys.clone();
+        keys.ok_or_else(|| ProviderError::Misconfigured("the provider has no jwks_uri".into()))
     }
 
     async fn known(&self) -> Result<Arc<Known>, ProviderError> {
@@ -109,6 +113,64 @@ impl Discovery {
     }
 
     async fn fetch(&self, before: Option<&Known>) -> Result<Known, ProviderError> {
+        let document = if self.fetches {
+            self.document().await?
+        } else {
+            nothing_discovered(&self.issuer)
+        };
+        let metadata = self.laid_over(document);
+        for endpoint in [
+            metadata.authorization_endpoint.as_ref(),
+            metadata.token_endpoint.as_ref(),
+            metadata.revocation_endpoint.as_ref(),
+            metadata.userinfo_endpoint.as_ref(),
+            metadata.end_session_endpoint.as_ref(),
+            Some(&metadata.jwks_uri).filter(|url| !url.is_empty()),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            check_endpoint(endpoint, &self.issuer)?;
+        }
+        let same_place =
+            |known: &&Known| known.metadata.jwks_uri == metadata.jwks_uri && known.keys.is_some();
+        let keys = match before.filter(same_place) {
+            _ if metadata.jwks_uri.is_empty() => None,
+            Some(known) => known.keys.clone(),
+            None => Some(Arc::new(JwksSource::new(
+                &metadata.jwks_uri,
+                self.outbound.clone(),
+                Arc::clone(&self.clock),
+                FRESH_FOR,
+            ))),
+        };
+        Ok(Known {
+            metadata: Arc::new(metadata),
+            keys,
+            fetched_at: self.clock.now(),
+        })
+    }
+
+    /// What the operator wrote wins.
+    fn laid_over(&self, mut document: ProviderMetadata) -> ProviderMetadata {
+        let over = |written: &Option<Endpoint>, found: &mut Option<String>| {
+            if let Some(written) = written {
+                *found = Some(written.as_str().to_owned());
+            }
+        };
+        let written = &self.endpoints;
+        over(&written.authorization, &mut document.authorization_endpoint);
+        over(&written.token, &mut document.token_endpoint);
+        over(&written.userinfo, &mut document.userinfo_endpoint);
+        over(&written.revocation, &mut document.revocation_endpoint);
+        over(&written.end_session, &mut document.end_session_endpoint);
+        if let Some(jwks) = &written.jwks {
+            jwks.as_str().clone_into(&mut document.jwks_uri);
+        }
+        document
+    }
+
+    async fn document(&self) -> Result<ProviderMetadata, ProviderError> {
         let url = self.issuer.openid_configuration_url();
         let request = Request::get(&url)
             .header(http::header::ACCEPT, "application/json")
@@ -141,32 +203,22 @@ impl Discovery {
                 metadata.issuer, self.issuer
             )));
         }
-        let endpoints = [
-            Some(&metadata.jwks_uri),
-            metadata.authorization_endpoint.as_ref(),
-            metadata.token_endpoint.as_ref(),
-        ];
-        for endpoint in endpoints
-            .into_iter()
-            .chain([metadata.revocation_endpoint.as_ref()])
-            .flatten()
-        {
-            check_endpoint(endpoint, &self.issuer)?;
-        }
-        let keys = match before.filter(|known| known.metadata.jwks_uri == metadata.jwks_uri) {
-            Some(known) => Arc::clone(&known.keys),
-            None => Arc::new(JwksSource::new(
-                &metadata.jwks_uri,
-                self.outbound.clone(),
-                Arc::clone(&self.clock),
-                FRESH_FOR,
-            )),
-        };
-        Ok(Known {
-            metadata: Arc::new(metadata),
-            keys,
-            fetched_at: self.clock.now(),
-        })
+        Ok(metadata)
+    }
+}
+
+/// Where the settings know everything.
+fn nothing_discovered(issuer: &Issuer) -> ProviderMetadata {
+    ProviderMetadata {
+        issuer: issuer.as_str().to_owned(),
+        authorization_endpoint: None,
+        token_endpoint: None,
+        jwks_uri: String::new(),
+        revocation_endpoint: None,
+        end_session_endpoint: None,
+        userinfo_endpoint: None,
+        token_endpoint_auth_methods_supported: None,
+        authorization_response_iss_parameter_supported: false,
     }
 }
 

@@ -55,5 +55,6 @@ pub(super) async fn verify(
     Ok(Identity {
         subject: claims.text("sub")?.to_owned(),
         claims: claims.members().clone(),
+        complete: true,
     })
 }

@@ -1,14 +1,19 @@
-//! The OIDC provider as we use it: discovery, authorization request, token exchange, refresh, revocation.
+//! An identity provider as we use it: discovery, authorization request, token exchange, refresh, userinfo, revocation.
 //!
 //! One struct for every provider; what differs is data in [`profile`]. The authorization request is built from our own
 //! settings, never copied from a client's (law 4), and the app client's secret never leaves this module (law 5).
 
 pub mod callback_error;
+mod claims;
 mod discovery;
+mod end_session;
 mod error;
 mod id_token;
 pub mod profile;
+#[cfg(test)]
+mod tests;
 mod token_endpoint;
+mod userinfo;
 
 use std::sync::Arc;
 
@@ -20,30 +25,35 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::{AccessToken, RefreshToken};
 use vestibule_oauth::time::{Clock, UnixTime};
 
-use crate::settings::ProviderSettings;
+use crate::settings::{ClaimMapping, ProviderSettings, is_silent};
 
+pub(crate) use claims::groups;
 pub use discovery::Discovery;
 pub use error::ProviderError;
 pub use profile::Profile;
 
-/// The provider.
+/// A provider.
 #[derive(Debug)]
 pub struct Provider {
     settings: ProviderSettings,
     profile: &'static Profile,
+    /// Which of its claims go into our tokens.
+    claims: Vec<ClaimMapping>,
     callback: String,
     outbound: Outbound,
     discovery: Discovery,
     clock: Arc<dyn Clock>,
 }
 
-/// Who signed in, from a verified ID token.
+/// Who signed in, from a verified ID token or from the provider's API.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// `sub`.
     pub subject: String,
     /// Every claim, for the claim map.
     pub claims: Map<String, Value>,
+    /// False when the userinfo endpoint should have been asked for more and did not answer.
+    pub complete: bool,
 }
 
 /// What a token exchange or refresh gave.
@@ -53,10 +63,12 @@ pub struct ProviderTokens {
     pub access: AccessToken,
     /// When it ends.
     pub expires_at: UnixTime,
-    /// Absent on a refresh without rotation.
+    /// What a grant keeps for later; absent on a refresh without rotation.
     pub refresh: Option<RefreshToken>,
-    /// From the ID token. Always there after a code exchange; a refresh may come without.
+    /// Who it is. Always there after a code exchange; a refresh may come without.
     pub identity: Option<Identity>,
+    /// What the provider says it granted; many say nothing (RFC 6749 §5.1: then it is what was asked for).
+    pub scope: Option<ScopeSet>,
 }
 
 /// What the provider sees of a sign-in.
@@ -68,26 +80,27 @@ pub struct SignIn<'a> {
     pub nonce: &'a str,
     /// Our own PKCE challenge.
     pub challenge: &'a CodeChallenge,
+    /// The provider's scopes behind what the user approved, besides those of every sign-in.
+    pub scopes: &'a ScopeSet,
+    /// Parameters of the client's request; those that the settings do not list are left out here.
+    pub passed: &'a [(String, String)],
 }
 
 impl Provider {
     /// Takes the settings; talks to nobody yet, so the house starts while the provider is down.
     pub fn new(
         settings: ProviderSettings,
+        claims: Vec<ClaimMapping>,
         callback: String,
         outbound: Outbound,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let profile = settings.preset;
-        let discovery = Discovery::new(
-            settings.issuer.clone(),
-            settings.timeout,
-            outbound.clone(),
-            Arc::clone(&clock),
-        );
+        let discovery = Discovery::new(&settings, outbound.clone(), Arc::clone(&clock));
         Self {
             settings,
             profile,
+            claims,
             callback,
             outbound,
             discovery,
@@ -95,12 +108,22 @@ impl Provider {
         }
     }
 
+    /// Its id in the settings and in grants.
+    pub fn id(&self) -> &str {
+        &self.settings.id
+    }
+
+    /// What people call it.
+    pub fn label(&self) -> &str {
+        &self.settings.label
+    }
+
     /// The facts about this kind of provider.
     pub fn profile(&self) -> &'static Profile {
         self.profile
     }
 
-    /// The URL that the browser is sent to: nothing in it comes from a client.
+    /// The URL that the browser is sent to: nothing in it comes from a client but what the operator listed.
     pub async fn authorize_url(&self, sign_in: &SignIn<'_>) -> Result<String, ProviderError> {
         let metadata = self.discovery.metadata().await?;
         let endpoint = metadata.authorization_endpoint.as_deref().ok_or_else(|| {
@@ -109,18 +132,35 @@ impl Provider {
                     .into(),
             )
         })?;
+        let scopes = self.settings.scopes.union(sign_in.scopes);
         let mut query = form_urlencoded();
         query
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("redirect_uri", &self.callback)
-            .append_pair("scope", &self.scopes().to_string())
+            .append_pair("scope", &scopes.to_string())
             .append_pair("state", sign_in.state)
             .append_pair("nonce", sign_in.nonce)
             .append_pair("code_challenge", sign_in.challenge.as_str())
             .append_pair("code_challenge_method", vestibule_oauth::pkce::METHOD_S256);
         if let Some(resource) = &self.settings.resource {
             query.append_pair("resource", resource);
+        }
+        let passed: Vec<_> = sign_in
+            .passed
+            .iter()
+            .filter(|(name, value)| {
+                self.settings.pass_through.contains(name) && !is_silent(name, value)
+            })
+            .collect();
+        let replaced = |name: &str| passed.iter().any(|(own, _)| own == name);
+        for (name, value) in &self.settings.authorize_params {
+            if !replaced(name) {
+                query.append_pair(name, value);
+            }
+        }
+        for (name, value) in passed {
+            query.append_pair(name, value);
         }
         let separator = if endpoint.contains('?') { '&' } else { '?' };
         Ok(format!("{endpoint}{separator}{}", query.finish()))
@@ -142,11 +182,6 @@ impl Provider {
     /// True when discovery has succeeded, now or before: for `/readyz`.
     pub async fn ready(&self) -> Result<(), ProviderError> {
         self.discovery.metadata().await.map(drop)
-    }
-
-    /// The only scopes ever asked for: the operator's.
-    fn scopes(&self) -> &ScopeSet {
-        &self.settings.scopes
     }
 }
 

@@ -10,13 +10,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use vestibule_guard::fetch::FetchLimits;
+use vestibule_guard::keys::JwksSource;
 use vestibule_oauth::metadata::ProviderMetadata;
 use vestibule_oauth::pkce::CodeVerifier;
+use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::{AccessToken, AuthorizationCode, IdToken, RefreshToken};
 
 use super::id_token::{self, ExpectedIdToken};
-use super::profile::TokenEndpointAuth;
-use super::{Provider, ProviderError, ProviderTokens, form_urlencoded};
+use super::profile::{IdentitySource, TokenEndpointAuth};
+use super::{Identity, Provider, ProviderError, ProviderTokens, form_urlencoded};
 
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -26,6 +28,9 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 /// Token responses are at most a few JWTs.
 const MAX_ANSWER: usize = 256 * 1024;
+/// Before an access token that stands in a grant for the refresh token that a provider does not give (no token has a
+/// blank in it).
+const STANDING: &str = "standing ";
 /// Seconds an access token is taken to live when the provider does not say (RFC 6749 §5.1 recommends it to).
 const UNSTATED_LIFETIME: u64 = 3600;
 
@@ -36,6 +41,7 @@ struct TokenAnswer {
     expires_in: Option<u64>,
     refresh_token: Option<RefreshToken>,
     id_token: Option<IdToken>,
+    scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +52,8 @@ struct ErrorAnswer {
 }
 
 impl Provider {
-    /// Redeems the provider's code. The ID token must be there, valid and carry our nonce.
+    /// Redeems the provider's code. The ID token must be there, valid and carry our nonce; without OpenID Connect the
+    /// API must say who it is.
     pub async fn exchange(
         &self,
         code: &AuthorizationCode,
@@ -73,6 +80,19 @@ impl Provider {
         &self,
         refresh_token: &RefreshToken,
     ) -> Result<ProviderTokens, ProviderError> {
+        if let (Some(standing), IdentitySource::Api { subject }) =
+            (standing(refresh_token), self.profile.identity)
+        {
+            // The API knows whether the token and its user still are.
+            let identity = self.identity_by_api(&standing, subject).await?;
+            return Ok(ProviderTokens {
+                access: standing,
+                expires_at: self.clock.now().plus(UNSTATED_LIFETIME),
+                refresh: None,
+                identity: Some(identity),
+                scope: None,
+            });
+        }
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", refresh_token.expose()),
@@ -87,15 +107,22 @@ impl Provider {
         let Some(endpoint) = metadata.revocation_endpoint.as_deref() else {
             return Ok(());
         };
-        let form = [
-            ("token", refresh_token.expose()),
-            ("token_type_hint", "refresh_token"),
-        ];
+        let standing = standing(refresh_token);
+        let form = match &standing {
+            Some(access) => [
+                ("token", access.expose()),
+                ("token_type_hint", "access_token"),
+            ],
+            None => [
+                ("token", refresh_token.expose()),
+                ("token_type_hint", "refresh_token"),
+            ],
+        };
         let response = self.post(endpoint, &form, &metadata).await?;
         if response.status().is_success() {
             Ok(())
         } else {
-            Err(fault(&response))
+            Err(fault(&response, self.profile.dead_grant_errors))
         }
     }
 
@@ -109,11 +136,20 @@ impl Provider {
             ProviderError::Misconfigured("discovery names no token_endpoint".into())
         })?;
         // The keys first: a code works once, so nothing that can fail may come after it that could come before.
-        let keys = self.discovery.keys().await?;
-        keys.keys().await.map_err(ProviderError::unavailable)?;
+        let keys = match self.profile.identity {
+            IdentitySource::Api { .. } => None,
+            IdentitySource::IdToken => {
+                let keys = self.discovery.keys().await?;
+                keys.keys().await.map_err(ProviderError::unavailable)?;
+                Some(keys)
+            }
+        };
         let response = self.post(endpoint, form, &metadata).await?;
-        if response.status() != StatusCode::OK {
-            return Err(fault(&response));
+        // GitHub answers errors with 200.
+        if response.status() != StatusCode::OK
+            || serde_json::from_slice::<ErrorAnswer>(response.body()).is_ok()
+        {
+            return Err(fault(&response, self.profile.dead_grant_errors));
         }
         // A cut-off answer is a fault of the moment: the client may try again, and a provider that rotated lets the old
         // token live for a while.
@@ -129,36 +165,74 @@ impl Provider {
                 "the provider's access token is not a bearer token".into(),
             ));
         }
-        let identity = match &answer.id_token {
-            None => None,
-            Some(token) => {
-                let expected = ExpectedIdToken {
-                    issuer: self.settings.issuer.as_str(),
-                    client_id: &self.settings.client_id,
-                    nonce,
-                    now: self.clock.now(),
-                };
-                match id_token::verify(token, &keys, &expected).await {
-                    Ok(identity) => Some(identity),
-                    // A refresh may come without an ID token, so it may do without this one: to fail would lose the
-                    // refresh token that the provider may have rotated (design §5.1).
-                    Err(error @ ProviderError::Unavailable { .. }) if nonce.is_none() => {
-                        tracing::warn!(reason = error.slug(), cause = %error, "a new ID token was not read");
-                        None
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
+        let identity = self.identity(&answer, keys.as_deref(), nonce).await?;
+        let api = matches!(self.profile.identity, IdentitySource::Api { .. });
+        let never_ends = api && answer.refresh_token.is_none() && answer.expires_in.is_none();
         Ok(ProviderTokens {
-            access: answer.access_token,
             expires_at: self
                 .clock
                 .now()
                 .plus(answer.expires_in.unwrap_or(UNSTATED_LIFETIME)),
-            refresh: answer.refresh_token,
+            refresh: if never_ends {
+                Some(RefreshToken::new(format!(
+                    "{STANDING}{}",
+                    answer.access_token.expose()
+                )))
+            } else {
+                answer.refresh_token
+            },
+            access: answer.access_token,
             identity,
+            scope: answer
+                .scope
+                .as_deref()
+                .map(ScopeSet::parse)
+                .filter(|scope| !scope.is_empty()),
         })
+    }
+
+    /// Who the answer is about. A refresh need not say it; where claims come from userinfo anyway, that is asked.
+    async fn identity(
+        &self,
+        answer: &TokenAnswer,
+        keys: Option<&JwksSource>,
+        nonce: Option<&str>,
+    ) -> Result<Option<Identity>, ProviderError> {
+        let access = &answer.access_token;
+        let is_refresh = nonce.is_none();
+        if let IdentitySource::Api { subject } = self.profile.identity {
+            return match self.identity_by_api(access, subject).await {
+                // The refresh itself is done and may have rotated the token: that must not be lost.
+                Err(error @ ProviderError::Unavailable { .. }) if is_refresh => {
+                    tracing::warn!(reason = error.slug(), cause = %error, provider = self.id(), "the user's claims stay as they were");
+                    Ok(None)
+                }
+                other => other.map(Some),
+            };
+        }
+        let (Some(token), Some(keys)) = (&answer.id_token, keys) else {
+            return Ok(if is_refresh {
+                self.identity_by_userinfo(access).await
+            } else {
+                None
+            });
+        };
+        let expected = ExpectedIdToken {
+            issuer: self.settings.issuer.as_str(),
+            client_id: &self.settings.client_id,
+            nonce,
+            now: self.clock.now(),
+        };
+        match id_token::verify(token, keys, &expected).await {
+            Ok(identity) => Ok(Some(self.completed(identity, access).await)),
+            // A refresh may come without an ID token, so it may do without this one: to fail would lose the refresh
+            // token that the provider may have rotated (design §5.1).
+            Err(error @ ProviderError::Unavailable { .. }) if is_refresh => {
+                tracing::warn!(reason = error.slug(), cause = %error, "a new ID token was not read");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn post(
@@ -237,8 +311,14 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, ProviderError> {
     Ok(value)
 }
 
-/// Sorts an answer that is not a success. Only `invalid_grant` ends a grant; what might pass is "unavailable".
-fn fault(response: &Response<Bytes>) -> ProviderError {
+/// The access token that a grant keeps in place of a refresh token.
+fn standing(kept: &RefreshToken) -> Option<AccessToken> {
+    kept.expose().strip_prefix(STANDING).map(AccessToken::new)
+}
+
+/// Sorts an answer that is not a success. Only `invalid_grant`, and what this provider calls it, ends a grant; what might
+/// pass is "unavailable".
+pub(super) fn fault(response: &Response<Bytes>, dead_grant: &[&str]) -> ProviderError {
     let status = response.status();
     let request_id = response
         .headers()
@@ -263,6 +343,7 @@ fn fault(response: &Response<Bytes>) -> ProviderError {
     }
     match error.as_ref().map(|error| error.error.as_str()) {
         Some("invalid_grant") => ProviderError::InvalidGrant(cause),
+        Some(code) if dead_grant.contains(&code) => ProviderError::InvalidGrant(cause),
         // Without a code it is a firewall's or a load balancer's page: the grant may well be alive.
         None | Some("temporarily_unavailable" | "server_error" | "slow_down") => {
             ProviderError::unavailable(cause)
@@ -281,6 +362,7 @@ mod tests {
                 .status(status)
                 .body(Bytes::from_static(body.as_bytes()))
                 .unwrap(),
+            &[],
         )
     }
 

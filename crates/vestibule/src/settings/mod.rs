@@ -12,6 +12,7 @@ mod env;
 mod problem;
 mod provider;
 mod resource;
+mod scope;
 mod section;
 mod server;
 #[cfg(test)]
@@ -29,8 +30,10 @@ use zeroize::Zeroizing;
 pub use clients::{ClientSettings, PreRegistered};
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use problem::{Place, Problem, SettingsError};
-pub use provider::ProviderSettings;
+pub(crate) use provider::is_silent;
+pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use resource::{CredentialSettings, ResourceSettings};
+pub use scope::ScopeDetail;
 pub use server::{LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
@@ -46,8 +49,10 @@ pub struct Settings {
     pub public_url: Origin,
     /// Where to listen and what a connection may cost.
     pub server: ServerSettings,
-    /// The provider that signs people in.
+    /// The provider that signs people in, unless a resource names another.
     pub provider: ProviderSettings,
+    /// The other providers.
+    pub further_providers: Vec<ProviderSettings>,
     /// The protected MCP endpoints; at least one.
     pub resources: Vec<ResourceSettings>,
     /// The tokens we issue.
@@ -86,6 +91,7 @@ impl Settings {
             server: ServerSettings::default(),
             tokens: TokenSettings::new(provider.preset),
             provider,
+            further_providers: Vec::new(),
             resources,
             keys,
             clients: ClientSettings::default(),
@@ -138,32 +144,105 @@ impl Settings {
         let public_url = root.parsed("public_url", Origin::parse);
         let public_url = root.required("public_url", public_url).map(|url| url.value);
         let server = ServerSettings::read(root.section("server"), public_url.as_ref());
-        let provider = ProviderSettings::read(root.section("provider"));
-        let preset = provider
+        let providers = ProviderSettings::read_all(root.one_or_more("provider"), problems);
+        let preset = providers
             .as_ref()
+            .and_then(|providers| providers.first())
             .map_or(&profile::GENERIC, |provider| provider.preset);
         let tokens = TokenSettings::read(root.section("tokens"), preset);
+        let ids = providers.iter().flatten();
+        let ids: Vec<&str> = ids.map(|provider| provider.id.as_str()).collect();
         let resources = ResourceSettings::read_all(
             root.sections("resource"),
             public_url.as_ref(),
             tokens.format,
+            &ids,
             problems,
         );
         let keys = KeysSettings::read(root.section("keys"));
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
-        Some(Self {
+        let mut providers = providers?.into_iter();
+        let settings = Self {
             public_url: public_url?,
             server,
-            provider: provider?,
+            provider: providers.next()?,
+            further_providers: providers.collect(),
             resources,
             tokens,
             keys: keys?,
             clients,
             log,
             warnings: Vec::new(),
+        };
+        settings.check_providers(problems);
+        Some(settings)
+    }
+
+    /// Every provider, the default one first.
+    pub fn providers(&self) -> impl Iterator<Item = &ProviderSettings> {
+        std::iter::once(&self.provider).chain(&self.further_providers)
+    }
+
+    /// The providers that may sign people in at a resource, the preferred one first.
+    pub fn providers_of(&self, resource: &ResourceSettings) -> Vec<&ProviderSettings> {
+        if resource.providers.is_empty() {
+            return vec![&self.provider];
+        }
+        let by_id = |id: &String| self.providers().find(|provider| provider.id == *id);
+        resource.providers.iter().filter_map(by_id).collect()
+    }
+
+    /// The claims of a provider that go into our tokens: its own map; else the one of `[tokens]`; else, where that is
+    /// only the default of another kind of provider, what its preset says.
+    pub fn claims_of(&self, provider: &ProviderSettings) -> Vec<ClaimMapping> {
+        let own = provider.claims.clone();
+        own.unwrap_or_else(|| {
+            let common = &self.tokens.claims;
+            let default = ClaimMapping::defaults(self.provider.preset);
+            let is_default =
+                common.len() == default.len() && default.iter().all(|claim| common.contains(claim));
+            if is_default {
+                ClaimMapping::defaults(provider.preset)
+            } else {
+                common.clone()
+            }
         })
+    }
+
+    /// What providers and resources say of each other.
+    fn check_providers(&self, problems: &Problems) {
+        for resource in self.resources.iter().filter(|own| own.asks_for_groups()) {
+            for provider in self.providers_of(resource) {
+                let mapped = self.claims_of(provider);
+                if !mapped.iter().any(|claim| claim.name == "groups") {
+                    problems.add(
+                        &resource::section_spot(&resource.path),
+                        format!(
+                            "has scopes for groups, but no claim of the provider `{}` is mapped to `groups`; set \
+                             `tokens.claims` or the provider's `claims`",
+                            provider.id
+                        ),
+                    );
+                }
+            }
+        }
+        let several = !self.further_providers.is_empty();
+        for provider in self
+            .providers()
+            .filter(|own| several && own.client_secret.is_none())
+        {
+            let spot = Spot {
+                key: format!("provider {}", provider.id),
+                place: Place::Nowhere,
+            };
+            problems.warn(
+                &spot,
+                "is a public registration beside other providers: a provider that turns hostile could redeem its codes; \
+                 give it a client secret",
+            );
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
 
-use super::problem::{Located, Problems, Spot};
+use super::problem::{Located, Problems, Spot, closest};
+use super::scope::{self, ScopeDetail};
 use super::section::Section;
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
 
@@ -27,6 +28,10 @@ pub struct ResourceSettings {
     pub scopes: ScopeSet,
     /// What is granted to a client that asks for no scope; a subset of `scopes`.
     pub default_scopes: ScopeSet,
+    /// What is known of scopes beyond their names.
+    pub scope_details: Vec<ScopeDetail>,
+    /// Ids of the providers that may sign people in here, the first one preferred; empty means the default provider.
+    pub providers: Vec<String>,
     /// The form of our access tokens for this resource.
     pub token_format: TokenFormat,
     /// What the upstream receives in place of the client's token.
@@ -62,7 +67,7 @@ pub enum CredentialSettings {
 }
 
 /// First path segments that are ours. No resource may begin with one.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     ".well-known",
     "authorize",
     "callback",
@@ -71,6 +76,7 @@ const RESERVED: [&str; 13] = [
     "healthz",
     "introspect",
     "jwks.json",
+    "logout",
     "readyz",
     "register",
     "revoke",
@@ -109,6 +115,8 @@ impl ResourceSettings {
             upstream,
             scopes: ScopeSet::default(),
             default_scopes: ScopeSet::default(),
+            scope_details: Vec::new(),
+            providers: Vec::new(),
             token_format: TokenFormat::default(),
             credential: CredentialSettings::default(),
             timeout: Duration::from_secs(300),
@@ -122,6 +130,7 @@ impl ResourceSettings {
         sections: Vec<Section<'_>>,
         public_url: Option<&Origin>,
         default_format: TokenFormat,
+        provider_ids: &[&str],
         problems: &Problems,
     ) -> Vec<Self> {
         let mut paths: Vec<Located<String>> = Vec::new();
@@ -137,11 +146,17 @@ impl ResourceSettings {
             let path = section.parsed("path", public_path);
             if let Some(path) = section.required("path", path) {
                 refuse_overlap(&path, &paths, problems);
-                resources.extend(Self::read(section, &path.value, public_url, default_format));
+                resources.extend(Self::read(
+                    section,
+                    &path.value,
+                    public_url,
+                    default_format,
+                    provider_ids,
+                ));
                 paths.push(path);
             } else {
                 let stand_in = "/mcp";
-                Self::read(section, stand_in, None, default_format);
+                Self::read(section, stand_in, None, default_format, provider_ids);
             }
         }
         resources
@@ -152,6 +167,7 @@ impl ResourceSettings {
         path: &str,
         public_url: Option<&Origin>,
         default_format: TokenFormat,
+        provider_ids: &[&str],
     ) -> Option<Self> {
         let problems = section.problems();
         let name = section.name("name");
@@ -168,6 +184,8 @@ impl ResourceSettings {
         }
         let scopes = section.scopes("scopes");
         let default_scopes = section.scopes("default_scopes");
+        let described = section.sections("scope");
+        let providers = read_providers(&mut section, provider_ids);
         let format = section.choice("token_format", &TOKEN_FORMATS);
         let credential_spot = section.spot_of("credential");
         let credential = CredentialSettings::read(
@@ -179,7 +197,8 @@ impl ResourceSettings {
         let ca_file = section.file("ca_file");
         section.finish();
 
-        let scopes_value = scopes.map_or_else(ScopeSet::default, |scopes| scopes.value);
+        let listed = scopes.map_or_else(ScopeSet::default, |scopes| scopes.value);
+        let (scopes_value, scope_details) = scope::read_all(described, &listed, problems);
         if let Some(defaults) = default_scopes
             .as_ref()
             .filter(|defaults| !defaults.value.is_subset(&scopes_value))
@@ -225,6 +244,8 @@ impl ResourceSettings {
             default_scopes: default_scopes
                 .map_or_else(|| scopes_value.clone(), |scopes| scopes.value),
             scopes: scopes_value,
+            scope_details,
+            providers,
             token_format,
             credential: credential?,
             timeout: timeout.map_or(defaults.timeout, |timeout| timeout.value),
@@ -309,6 +330,43 @@ impl CredentialSettings {
     }
 }
 
+/// `provider = "one"` or `providers = ["one", "another"]`, of those that there are.
+fn read_providers(section: &mut Section<'_>, known: &[&str]) -> Vec<String> {
+    let problems = section.problems();
+    let one = section.name("provider");
+    let several = section.list("providers");
+    if let (Some(_), Some(several)) = (&one, &several) {
+        problems.add(
+            &several.spot,
+            "both `provider` and `providers` are set; keep one",
+        );
+    }
+    if let Some(several) = several.as_ref().filter(|list| list.value.is_empty()) {
+        problems.add(
+            &several.spot,
+            "names no provider; leave it out to use the first",
+        );
+    }
+    let several = several.map_or_else(Vec::new, |list| list.value);
+    let mut ids: Vec<String> = Vec::new();
+    for id in one.into_iter().chain(several) {
+        if ids.contains(&id.value) {
+            problems.add(&id.spot, format!("`{}` is named twice", id.value));
+        } else if !known.is_empty() && !known.contains(&id.value.as_str()) {
+            let message = match closest(&id.value, known.iter().copied()) {
+                Some(meant) => format!(
+                    "no provider has the id `{}`; did you mean `{meant}`?",
+                    id.value
+                ),
+                None => format!("no provider has the id `{}`", id.value),
+            };
+            problems.add(&id.spot, message);
+        }
+        ids.push(id.value);
+    }
+    ids
+}
+
 /// Reads a public path: absolute, without trailing slash, dot segments or anything that needs encoding, and not ours.
 fn public_path(text: &str) -> Result<String, String> {
     let Some(rest) = text.strip_prefix('/') else {
@@ -391,7 +449,7 @@ fn plain_and_far(upstream: &Endpoint) -> bool {
         .is_ok_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback_host))
 }
 
-fn section_spot(path: &str) -> Spot {
+pub(super) fn section_spot(path: &str) -> Spot {
     Spot {
         key: format!("resource {path}"),
         place: super::Place::Nowhere,

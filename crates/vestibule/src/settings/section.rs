@@ -399,6 +399,17 @@ impl<'a> Section<'a> {
         items.into_iter().enumerate().filter_map(section).collect()
     }
 
+    /// The sections of a list, or the one section that is written as such; one empty section when there is neither.
+    pub(super) fn one_or_more(&mut self, key: &'static str) -> Vec<Self> {
+        match self.entries.get(key) {
+            Some(Entry {
+                value: Value::List(items),
+                ..
+            }) if !items.is_empty() => self.sections(key),
+            _ => vec![self.section(key)],
+        }
+    }
+
     /// Everything in the section, as text by key; for sections whose keys the operator chooses.
     pub(super) fn all_texts(&mut self) -> Vec<(String, Located<String>)> {
         let entries = std::mem::take(&mut self.entries);

@@ -129,7 +129,7 @@ impl ClaimMapping {
     }
 
     /// Reads `our claim = "provider's claim"` pairs; they replace the defaults.
-    fn read_all(mut section: Section<'_>) -> Vec<Self> {
+    pub(super) fn read_all(mut section: Section<'_>) -> Vec<Self> {
         let problems = section.problems();
         let mut claims = Vec::new();
         for (name, from) in section.all_texts() {

@@ -17,6 +17,7 @@ mod discovery;
 mod docs;
 mod gateway;
 mod pages;
+mod provider;
 mod proxy;
 mod register;
 mod replicas;

@@ -1,6 +1,6 @@
 //! The pages in English.
 
-use super::{AnswerTexts, ConsentTexts, LandingTexts, Texts};
+use super::{AnswerTexts, ConsentTexts, LandingTexts, LogoutTexts, Texts};
 
 /// English. The words of refusals stand where the refusals are made.
 pub static ENGLISH: Texts = Texts {
@@ -12,10 +12,11 @@ pub static ENGLISH: Texts = Texts {
         heading: ["Allow ", " to use ", " for you?"],
         nameless: "An application without a name",
         unverified: "The application chose this name itself. Nobody has checked it.",
-        verified_host: [
-            "The application has shown that it belongs to ",
-            ". It chose its name itself.",
+        described_by: [
+            "The application is described by ",
+            ". That was checked; the name was not.",
         ],
+        anybody_here: "Any program on your device can claim to be this application.",
         to_this_computer: "The answer goes to a program on this computer. Go on only if you have just started signing in from an application here.",
         to_scheme: [
             "The answer goes to the application on this device that opens ",
@@ -29,6 +30,7 @@ pub static ENGLISH: Texts = Texts {
         use_it: "use this server with your account",
         answer_goes_to: "The answer is sent to",
         next: "Next you sign in with your usual account, or you are signed in already.",
+        sign_in_with: "Sign in with",
         elsewhere: "My application runs on another computer: show me the answer, and I take it there.",
         approve: "Approve",
         deny: "Deny",
@@ -53,6 +55,17 @@ pub static ENGLISH: Texts = Texts {
         copy: "Run this on the computer where the application waits:",
         or_paste: "Or paste this address into the application, if it asks for it:",
         tell_nobody: "The address works once and for a short time. Whoever has it may finish your sign-in: give it to nobody, and to no website that asks for it.",
+    },
+    logout: LogoutTexts {
+        ask_title: "Sign out in this browser?",
+        ask: "This server keeps no session of its own. You will be signed out where your account is, and with it from other sites that use it in this browser.",
+        done_title: "You are signed out in this browser",
+        done: "The next sign-in asks for your account again.",
+        nothing_title: "There is nothing to sign out of here",
+        nothing: "This server keeps no session in your browser. Sign out at your identity provider itself.",
+        still_connected: "Applications that you connected stay connected. To end that, remove this server from the application.",
+        sign_out: "Sign out",
+        sign_out_of: ["Sign out of ", ""],
     },
     landing: LandingTexts {
         title: "Connect an application to this MCP server",

@@ -15,6 +15,8 @@ pub struct Texts {
     pub consent: ConsentTexts,
     /// The page that hands an answer to the application.
     pub answer: AnswerTexts,
+    /// The page that signs out.
+    pub logout: LogoutTexts,
     /// The landing page.
     pub landing: LandingTexts,
     /// Before the id under which the log knows more. It contains the English word, which people search for.
@@ -48,8 +50,9 @@ pub struct ConsentTexts {
     /// Instead of a name.
     pub nameless: &'static str,
     pub unverified: &'static str,
-    /// Around the host that vouches for the client.
-    pub verified_host: [&'static str; 2],
+    /// Around the host whose document describes the client.
+    pub described_by: [&'static str; 2],
+    pub anybody_here: &'static str,
     pub to_this_computer: &'static str,
     /// Around the scheme.
     pub to_scheme: [&'static str; 2],
@@ -60,6 +63,8 @@ pub struct ConsentTexts {
     pub use_it: &'static str,
     pub answer_goes_to: &'static str,
     pub next: &'static str,
+    /// Above the providers, where there is a choice.
+    pub sign_in_with: &'static str,
     pub elsewhere: &'static str,
     pub approve: &'static str,
     pub deny: &'static str,
@@ -89,6 +94,25 @@ pub struct AnswerTexts {
     pub copy: &'static str,
     pub or_paste: &'static str,
     pub tell_nobody: &'static str,
+}
+
+/// The page that signs out.
+#[derive(Debug)]
+#[expect(
+    missing_docs,
+    reason = "each is a sentence; its name says where it stands"
+)]
+pub struct LogoutTexts {
+    pub ask_title: &'static str,
+    pub ask: &'static str,
+    pub done_title: &'static str,
+    pub done: &'static str,
+    pub nothing_title: &'static str,
+    pub nothing: &'static str,
+    pub still_connected: &'static str,
+    pub sign_out: &'static str,
+    /// Around the provider's name.
+    pub sign_out_of: [&'static str; 2],
 }
 
 /// The landing page.

@@ -1,12 +1,14 @@
 //! How a configuration is read: defaults, file, environment, and every problem with its place.
 
 mod contradictions;
+mod providers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use vestibule_oauth::jose::SigningAlg;
+use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::Secret;
 
 use super::*;
