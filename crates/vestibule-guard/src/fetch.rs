@@ -23,7 +23,7 @@ use thiserror::Error;
 
 pub use self::address::{AddressClass, AddressPolicy};
 use self::connect::{BoxError, Connector, DialError};
-pub use self::connect::{Trust, TrustError};
+pub use self::connect::{EgressProxy, Trust, TrustError};
 
 /// Name resolution, TCP and TLS together must be done in this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -147,6 +147,16 @@ impl Outbound {
 
     /// The same with another limit for name resolution, TCP and TLS.
     pub fn with_connect_timeout(policy: AddressPolicy, trust: &Trust, timeout: Duration) -> Self {
+        Self::build(policy, Connector::new(policy, None, trust, timeout))
+    }
+
+    /// The same through a proxy, and never around it.
+    pub fn through(proxy: EgressProxy, policy: AddressPolicy, trust: &Trust) -> Self {
+        let connector = Connector::new(policy, Some(proxy), trust, CONNECT_TIMEOUT);
+        Self::build(policy, connector)
+    }
+
+    fn build(policy: AddressPolicy, connector: Connector) -> Self {
         // `retry_canceled_requests` stays on: hyper hands a request back only when not one byte of it was written, so a
         // POST that may have been delivered is never sent again (hyper 1.12, proto/h1/dispatch.rs, `recv_msg`).
         let client = Client::builder(TokioExecutor::new())
@@ -154,7 +164,7 @@ impl Outbound {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .http1_max_buf_size(MAX_BUFFER)
             .retry_canceled_requests(true)
-            .build(Connector::new(policy, trust, timeout));
+            .build(connector);
         Self { client, policy }
     }
 

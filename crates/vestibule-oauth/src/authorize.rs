@@ -97,6 +97,7 @@ mod tests {
             name: None,
             redirect_uris: vec![RedirectUri::parse(uri, &schemes).unwrap()],
             auth_method: ClientAuthMethod::None,
+            keys: crate::client::ClientKeys::None,
             application_type: None,
         };
         client.match_redirect(Some(uri), &schemes).unwrap()
@@ -127,6 +128,7 @@ mod tests {
             name: None,
             redirect_uris: uris.to_vec(),
             auth_method: ClientAuthMethod::None,
+            keys: crate::client::ClientKeys::None,
             application_type: None,
         };
         assert!(client.match_redirect(None, &schemes).is_err());

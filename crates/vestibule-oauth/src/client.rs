@@ -1,11 +1,24 @@
 //! Clients (RFC 6749 §2, RFC 7591, client id metadata documents): one type, three sources.
 
+mod assertion;
+mod document;
+mod registration;
+
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::error::ErrorCode;
+pub use assertion::{
+    ASSERTION_TYPE, AssertionError, AssertionRules, CheckedAssertion, ClientAssertion,
+};
+pub use document::{DocumentError, DocumentUrl, DocumentUrlError, MetadataDocument};
+pub use registration::{ClientInformation, ClientMetadata, Registration, RegistrationError};
+
 use crate::url::{PrivateUseSchemes, RedirectUri, RedirectUriError};
 
 /// How a `client_id` of our own making begins. It must never begin like a URL (facts/mcp-authorization.md §5).
@@ -16,7 +29,7 @@ pub const REGISTERED_PREFIX: &str = "vcl_";
 pub enum ClientId {
     /// Configured by the operator.
     PreRegistered(String),
-    /// The https URL of a client id metadata document.
+    /// The URL of a client id metadata document: https, or plain http on this computer during development.
     MetadataDocument(String),
     /// Sealed registration metadata (law 7).
     Registered(String),
@@ -34,7 +47,7 @@ impl ClientId {
         }
         Some(if text.starts_with(REGISTERED_PREFIX) {
             Self::Registered(text.to_owned())
-        } else if text.starts_with("https://") {
+        } else if text.starts_with("https://") || text.starts_with("http://") {
             Self::MetadataDocument(text.to_owned())
         } else {
             Self::PreRegistered(text.to_owned())
@@ -64,12 +77,84 @@ pub enum ClientAuthMethod {
     /// A public client: PKCE alone.
     #[default]
     None,
-    /// A secret of its own by HTTP Basic. Not issued yet: registrations that ask for it are answered with `none`.
+    /// A secret of its own by HTTP Basic. Accepted in the form as well (facts/clients.md §0.5).
     ClientSecretBasic,
-    /// A secret of its own in the form. Not issued yet either.
+    /// A secret of its own in the form. Accepted by HTTP Basic as well.
     ClientSecretPost,
     /// A signed assertion (RFC 7523). Only metadata documents and pre-registered clients can have keys.
     PrivateKeyJwt,
+}
+
+impl ClientAuthMethod {
+    /// Reads a `token_endpoint_auth_method`; `None` when it is not one of the four.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "none" => Some(Self::None),
+            "client_secret_basic" => Some(Self::ClientSecretBasic),
+            "client_secret_post" => Some(Self::ClientSecretPost),
+            "private_key_jwt" => Some(Self::PrivateKeyJwt),
+            _ => None,
+        }
+    }
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+        }
+    }
+
+    /// True for the two that need a secret.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+}
+
+/// Where the public keys of a client are that signs assertions (RFC 7591 §2 `jwks`, `jwks_uri`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// It has none.
+    #[default]
+    None,
+    /// In its description: the members of `keys`.
+    Inline(Vec<Value>),
+    /// Behind this URL.
+    Uri(String),
+}
+
+impl ClientKeys {
+    /// Reads a JWK set document. Private and symmetric keys are refused: a published one is everybody's.
+    pub fn from_jwks(document: &Value) -> Result<Self, KeysError> {
+        let keys = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or(KeysError::NotASet)?;
+        let secret = |key: &Value| key.get("d").is_some() || key.get("k").is_some();
+        if keys.iter().any(secret) {
+            return Err(KeysError::Secret);
+        }
+        if crate::jose::JwkSet::from_values(keys).is_empty() {
+            return Err(KeysError::Empty);
+        }
+        Ok(Self::Inline(keys.clone()))
+    }
+}
+
+/// Why a client's key set cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KeysError {
+    /// No member `keys`.
+    #[error("jwks must be a JWK set: an object with the list `keys`")]
+    NotASet,
+    /// A private or symmetric key.
+    #[error("jwks holds a private or symmetric key; publish only the public half")]
+    Secret,
+    /// No key that we could verify with.
+    #[error("jwks holds no key for RS256, RS384, RS512, PS256, ES256, ES384 or EdDSA")]
+    Empty,
 }
 
 /// `application_type` of OpenID Connect registration, which MCP 2026-07-28 asks for.
@@ -80,63 +165,6 @@ pub enum ApplicationType {
     Native,
     /// Runs on a server.
     Web,
-}
-
-/// A registration request as it comes over the wire (RFC 7591 §2). Unknown members are ignored, as the RFC demands.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct ClientMetadata {
-    /// At least one is needed.
-    pub redirect_uris: Option<Vec<String>>,
-    /// For people.
-    pub client_name: Option<String>,
-    /// Absent means `client_secret_basic` in the RFC; we answer with what we really do.
-    pub token_endpoint_auth_method: Option<String>,
-    /// Absent means `authorization_code`.
-    pub grant_types: Option<Vec<String>>,
-    /// Absent means `code`.
-    pub response_types: Option<Vec<String>>,
-    /// Scopes the client thinks it will ask for.
-    pub scope: Option<String>,
-    /// `native` or `web`; anything else is treated as absent.
-    pub application_type: Option<String>,
-    /// A page about the client.
-    pub client_uri: Option<String>,
-    /// The application's own identifier, the same for all its installations.
-    pub software_id: Option<String>,
-    /// And its version.
-    pub software_version: Option<String>,
-}
-
-/// Why a registration was refused (RFC 7591 §3.2.2).
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RegistrationError {
-    /// No redirect URI, so no way to hand out a code.
-    #[error("redirect_uris must contain at least one redirect URI")]
-    NoRedirectUris,
-    /// More than [`Client::MAX_REDIRECT_URIS`].
-    #[error("redirect_uris has more than {max} entries", max = Client::MAX_REDIRECT_URIS)]
-    TooManyRedirectUris,
-    /// One of them is not acceptable.
-    #[error(transparent)]
-    RedirectUri(#[from] RedirectUriError),
-    /// Grant types that do not include the code grant.
-    #[error("grant_types must contain authorization_code")]
-    GrantTypes,
-    /// Response types that do not include `code`.
-    #[error("response_types must contain code")]
-    ResponseTypes,
-}
-
-impl RegistrationError {
-    /// The RFC 7591 code.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::NoRedirectUris | Self::TooManyRedirectUris | Self::RedirectUri(_) => {
-                ErrorCode::InvalidRedirectUri
-            }
-            Self::GrantTypes | Self::ResponseTypes => ErrorCode::InvalidClientMetadata,
-        }
-    }
 }
 
 /// A client as the rest of the house knows it: checked, with at least one redirect URI.
@@ -150,6 +178,8 @@ pub struct Client {
     pub redirect_uris: Vec<RedirectUri>,
     /// How it proves itself.
     pub auth_method: ClientAuthMethod,
+    /// The keys its assertions are verified with.
+    pub keys: ClientKeys,
     /// Where it runs, if it said so.
     pub application_type: Option<ApplicationType>,
 }
@@ -192,6 +222,31 @@ impl Client {
         } else {
             Err(RedirectMismatch::NotRegistered(presented.to_owned()))
         }
+    }
+
+    /// What a remembered consent must be bound to: changes when the identifier, the redirect URIs, the way to
+    /// authenticate or the keys change (CIMD, "Changes in Client Metadata"). The order of the redirect URIs does not
+    /// matter, nor do name and type.
+    pub fn fingerprint(&self) -> String {
+        let mut uris: Vec<&str> = self.redirect_uris.iter().map(RedirectUri::as_str).collect();
+        uris.sort_unstable();
+        let keys = match &self.keys {
+            ClientKeys::None => Value::Null,
+            ClientKeys::Inline(keys) => json!({ "keys": keys }),
+            ClientKeys::Uri(uri) => json!(uri),
+        };
+        let content = json!([self.id.as_str(), uris, self.auth_method.as_str(), keys]);
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, content.to_string().as_bytes()))
+    }
+
+    /// `host[:port]` of the metadata document this client is described by: the one part of it that was verified, by
+    /// fetching the document from there.
+    pub fn document_host(&self) -> Option<&str> {
+        let ClientId::MetadataDocument(url) = &self.id else {
+            return None;
+        };
+        let (_, rest) = url.split_once("://")?;
+        rest.split('/').next()
     }
 
     /// True when the operator vouches for this client.
@@ -239,191 +294,50 @@ pub enum RedirectMismatch {
     Unacceptable(#[from] RedirectUriError),
 }
 
-impl ClientMetadata {
-    /// Checks a registration and gives what goes into the client. Method, grant and response types that we do not offer
-    /// are replaced, as RFC 7591 §3.2.1 allows; only what would be dangerous or useless is refused.
-    pub fn check(
-        &self,
-        private_use: &PrivateUseSchemes,
-    ) -> Result<Registration, RegistrationError> {
-        let uris = self.redirect_uris.as_deref().unwrap_or_default();
-        if uris.is_empty() {
-            return Err(RegistrationError::NoRedirectUris);
-        }
-        if uris.len() > Client::MAX_REDIRECT_URIS {
-            return Err(RegistrationError::TooManyRedirectUris);
-        }
-        if self
-            .grant_types
-            .as_ref()
-            .is_some_and(|types| !types.iter().any(|grant| grant == "authorization_code"))
-        {
-            return Err(RegistrationError::GrantTypes);
-        }
-        if self
-            .response_types
-            .as_ref()
-            .is_some_and(|types| !types.iter().any(|response| response == "code"))
-        {
-            return Err(RegistrationError::ResponseTypes);
-        }
-        let mut redirect_uris: Vec<RedirectUri> = Vec::with_capacity(uris.len());
-        for uri in uris {
-            let uri = RedirectUri::parse(uri, private_use)?;
-            if !redirect_uris.contains(&uri) {
-                redirect_uris.push(uri);
-            }
-        }
-        Ok(Registration {
-            redirect_uris,
-            name: self.client_name.as_deref().and_then(clean_name),
-            auth_method: ClientAuthMethod::None,
-            application_type: match self.application_type.as_deref() {
-                Some("native") => Some(ApplicationType::Native),
-                Some("web") => Some(ApplicationType::Web),
-                _ => None,
-            },
-        })
-    }
-}
-
-/// A checked registration: what is sealed into a `client_id`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registration {
-    /// Never empty.
-    #[serde(rename = "r")]
-    pub redirect_uris: Vec<RedirectUri>,
-    /// For people.
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// How it proves itself.
-    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
-    pub auth_method: ClientAuthMethod,
-    /// Where it runs.
-    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
-    pub application_type: Option<ApplicationType>,
-}
-
-impl Registration {
-    /// The client this registration describes, under the id it was sealed into.
-    pub fn into_client(self, id: ClientId) -> Client {
-        Client {
-            id,
-            name: self.name,
-            redirect_uris: self.redirect_uris,
-            auth_method: self.auth_method,
-            application_type: self.application_type,
-        }
-    }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// A name fit for a consent page: no control or text-direction characters, one line, bounded.
-fn clean_name(name: &str) -> Option<String> {
-    let direction = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-    let cleaned: String = name
-        .chars()
-        .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .filter(|c| !c.is_control() && !direction(*c))
-        .collect();
-    let cleaned: String = cleaned
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(Client::MAX_NAME)
-        .collect();
-    (!cleaned.is_empty()).then_some(cleaned)
-}
-
-/// The answer to a registration (RFC 7591 §3.2.1): everything echoed as it really is, nothing null or empty.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClientInformation {
-    /// The sealed registration.
-    pub client_id: String,
-    /// When it was sealed.
-    pub client_id_issued_at: u64,
-    /// Echoed; several SDKs refuse an answer without it.
-    pub redirect_uris: Vec<String>,
-    /// What we will accept, whatever was asked.
-    pub token_endpoint_auth_method: ClientAuthMethod,
-    /// The grants that work.
-    pub grant_types: Vec<&'static str>,
-    /// Only `code`.
-    pub response_types: Vec<&'static str>,
-    /// The cleaned name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_name: Option<String>,
-    /// Everything a client of this server may ask for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// The effective type.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub application_type: Option<ApplicationType>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(json: &str) -> Result<Registration, RegistrationError> {
-        serde_json::from_str::<ClientMetadata>(json)
-            .unwrap()
-            .check(&PrivateUseSchemes::default())
-    }
-
-    #[test]
-    fn registrations_of_real_clients_pass() {
-        // facts/clients.md §3 and §4.
-        for body in [
-            r#"{"client_name":"Claude Code (x)","redirect_uris":["http://localhost:52001/callback"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"none","application_type":"native","scope":"a b"}"#,
-            r#"{"redirect_uris":["cursor://anysphere.cursor-mcp/oauth/callback","https://www.cursor.com/agents/mcp/oauth/callback","http://localhost:8787/callback"]}"#,
-            r#"{"redirect_uris":["https://insiders.vscode.dev/redirect","https://vscode.dev/redirect","http://127.0.0.1/","http://127.0.0.1:33418/"],"grant_types":["authorization_code","refresh_token","urn:ietf:params:oauth:grant-type:device_code"]}"#,
-            r#"{"redirect_uris":["http://localhost:7777/oauth/callback"],"code_challenge_method":"S256","token_endpoint_auth_method":"client_secret_basic"}"#,
-        ] {
-            let registration = check(body).unwrap();
-            assert_eq!(registration.auth_method, ClientAuthMethod::None);
-            let sealed = serde_json::to_string(&registration).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Registration>(&sealed).unwrap(),
-                registration
-            );
+    fn client() -> Client {
+        let uri = |text: &str| RedirectUri::parse(text, &PrivateUseSchemes::default()).unwrap();
+        Client {
+            id: ClientId::MetadataDocument("https://app.example/client.json".to_owned()),
+            name: Some("App".to_owned()),
+            redirect_uris: vec![uri("https://app.example/cb"), uri("http://localhost/cb")],
+            auth_method: ClientAuthMethod::None,
+            keys: ClientKeys::None,
+            application_type: None,
         }
     }
 
     #[test]
-    fn registrations_that_could_never_work_are_refused_with_their_code() {
-        for (body, code) in [
-            (r#"{"redirect_uris":[]}"#, ErrorCode::InvalidRedirectUri),
-            (r"{}", ErrorCode::InvalidRedirectUri),
-            (
-                r#"{"redirect_uris":["http://evil.example/cb"]}"#,
-                ErrorCode::InvalidRedirectUri,
-            ),
-            (
-                r#"{"redirect_uris":["https://a/cb"],"grant_types":["implicit"]}"#,
-                ErrorCode::InvalidClientMetadata,
-            ),
-            (
-                r#"{"redirect_uris":["https://a/cb"],"response_types":["token"]}"#,
-                ErrorCode::InvalidClientMetadata,
-            ),
-        ] {
-            assert_eq!(check(body).unwrap_err().code(), code, "{body}");
-        }
+    fn a_fingerprint_changes_with_what_matters_and_with_nothing_else() {
+        let before = client().fingerprint();
+        let changed = |change: fn(&mut Client)| {
+            let mut client = client();
+            change(&mut client);
+            client.fingerprint() != before
+        };
+        assert!(!changed(|client| client.name = None));
+        assert!(!changed(|client| client.redirect_uris.reverse()));
+        assert!(changed(|client| client.redirect_uris.truncate(1)));
+        assert!(changed(
+            |client| client.auth_method = ClientAuthMethod::PrivateKeyJwt
+        ));
+        assert!(changed(
+            |client| client.keys = ClientKeys::Uri("https://app.example/jwks".to_owned())
+        ));
+        assert!(changed(
+            |client| client.id = ClientId::PreRegistered("app".to_owned())
+        ));
     }
 
     #[test]
-    fn a_name_cannot_hide_text_or_break_lines() {
-        assert_eq!(clean_name("  A\u{202e}b\r\n c\u{0} "), Some("Ab c".into()));
-        assert_eq!(clean_name("\u{200b} \t"), None);
-        assert_eq!(
-            clean_name(&"x".repeat(500)).unwrap().len(),
-            Client::MAX_NAME
-        );
+    fn only_a_document_has_a_verified_host() {
+        let mut client = client();
+        assert_eq!(client.document_host(), Some("app.example"));
+        client.id = ClientId::PreRegistered("https".to_owned());
+        assert_eq!(client.document_host(), None);
     }
 
     #[test]

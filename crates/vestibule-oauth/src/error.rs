@@ -19,6 +19,8 @@ pub enum ErrorCode {
     InvalidRedirectUri,
     /// Something is missing, repeated or malformed.
     InvalidRequest,
+    /// The token that a protected endpoint asks for is missing or wrong (RFC 6750 §3.1).
+    InvalidToken,
     /// The requested scope exceeds what was granted (RFC 6749 §6).
     InvalidScope,
     /// The `resource` is none of ours, or more than one (RFC 8707 §2).
@@ -51,6 +53,7 @@ impl ErrorCode {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidToken => "invalid_token",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::SlowDown => "slow_down",
@@ -66,7 +69,7 @@ impl ErrorCode {
     /// Dead grants are 400 and unknown clients 401, because real clients act on exactly these (facts/clients.md §0.7).
     pub fn status(self) -> u16 {
         match self {
-            Self::InvalidClient => 401,
+            Self::InvalidClient | Self::InvalidToken => 401,
             Self::AccessDenied => 403,
             Self::ServerError => 500,
             Self::TemporarilyUnavailable => 503,

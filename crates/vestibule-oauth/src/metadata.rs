@@ -50,8 +50,14 @@ pub struct AuthorizationServerMetadata {
     pub grant_types_supported: Vec<String>,
     /// How clients may authenticate at `/token`. Leaving it out would mean `client_secret_basic`.
     pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// What a `private_key_jwt` assertion may be signed with; required where that method is offered (RFC 8414 §2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
     /// The same for `/revoke`.
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
+    /// Likewise for `/revoke`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocation_endpoint_auth_signing_alg_values_supported: Vec<String>,
     /// Only `S256`; clients refuse a server without this member.
     pub code_challenge_methods_supported: Vec<String>,
     /// Every scope of every resource, and `offline_access`.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::client::ClientId;
+use crate::client::{ASSERTION_TYPE, ClientAssertion, ClientId};
 use crate::error::ErrorCode;
 use crate::params::{ParamError, Params};
 use crate::pkce::{CodeVerifier, PkceError};
@@ -50,6 +50,8 @@ pub struct PresentedClient {
     pub id: ClientId,
     /// A secret, if one was sent.
     pub secret: Option<ClientSecret>,
+    /// A signed assertion (RFC 7523), if one was sent.
+    pub assertion: Option<ClientAssertion>,
     /// True when it came by HTTP Basic: then a 401 must carry `WWW-Authenticate: Basic` (RFC 6749 §5.2).
     pub by_basic: bool,
 }
@@ -57,37 +59,49 @@ pub struct PresentedClient {
 impl PresentedClient {
     /// Reads HTTP Basic (RFC 6749 §2.3.1) or the form. Both together are accepted when they name the same client: the
     /// Python SDK sends them so (facts/clients.md §3).
+    ///
+    /// With an assertion `client_id` may be missing: its `sub` says who it is (RFC 7521 §4.2). A secret beside it is a
+    /// second way to authenticate, which RFC 6749 §2.3 forbids.
     pub fn parse(authorization: Option<&str>, params: &Params) -> Result<Self, TokenRequestError> {
+        let wrong = TokenRequestError::ClientAuthentication;
         let in_form = params.get("client_id")?;
         let form_secret = params.get("client_secret")?.map(ClientSecret::new);
-        let Some(authorization) = authorization else {
-            let id = in_form.ok_or(TokenRequestError::NoClient)?;
-            let id = ClientId::parse(id).ok_or(TokenRequestError::ClientAuthentication(
-                "client_id is malformed",
-            ))?;
-            return Ok(Self {
-                id,
-                secret: form_secret,
-                by_basic: false,
-            });
+        let assertion = assertion(params)?;
+        let by_basic = authorization.is_some();
+        let (id, secret) = if let Some(authorization) = authorization {
+            let (id, secret) = basic(authorization)?;
+            if in_form.is_some_and(|form| form != id) {
+                return Err(wrong("HTTP Basic and client_id name different clients"));
+            }
+            let secret = (!secret.is_empty()).then_some(ClientSecret(secret));
+            (id, secret.or(form_secret))
+        } else {
+            let claimed = || assertion.as_ref()?.claimed_subject();
+            let id = in_form.map(str::to_owned).or_else(claimed);
+            (id.ok_or(TokenRequestError::NoClient)?, form_secret)
         };
-        let (id, secret) = basic(authorization)?;
-        if in_form.is_some_and(|form| form != id) {
-            return Err(TokenRequestError::ClientAuthentication(
-                "HTTP Basic and client_id name different clients",
-            ));
+        if assertion.is_some() && secret.is_some() {
+            return Err(wrong("send a secret or an assertion, not both"));
         }
-        let id = ClientId::parse(&id).ok_or(TokenRequestError::ClientAuthentication(
-            "client_id is malformed",
-        ))?;
-        let secret = (!secret.is_empty())
-            .then_some(ClientSecret(secret))
-            .or(form_secret);
         Ok(Self {
-            id,
+            id: ClientId::parse(&id).ok_or(wrong("client_id is malformed"))?,
             secret,
-            by_basic: true,
+            assertion,
+            by_basic,
         })
+    }
+}
+
+fn assertion(params: &Params) -> Result<Option<ClientAssertion>, TokenRequestError> {
+    let wrong = TokenRequestError::ClientAuthentication;
+    match (
+        params.get("client_assertion_type")?,
+        params.get("client_assertion")?,
+    ) {
+        (Some(ASSERTION_TYPE), Some(text)) => Ok(Some(ClientAssertion::new(text))),
+        (None, None) => Ok(None),
+        (Some(ASSERTION_TYPE), None) => Err(wrong("client_assertion is missing")),
+        _ => Err(wrong("client_assertion_type must be jwt-bearer (RFC 7523)")),
     }
 }
 
@@ -222,6 +236,15 @@ mod tests {
             (Some("Bearer x"), "client_id=a"),
             (Some("Basic !"), ""),
             (Some(a.as_str()), "client_id=b"),
+            (None, "client_id=a&client_assertion=x"),
+            (
+                None,
+                "client_id=a&client_assertion_type=saml&client_assertion=x",
+            ),
+            (
+                None,
+                "client_id=a&client_secret=s&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion=x",
+            ),
         ] {
             let error = PresentedClient::parse(header, &params(form)).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidClient, "{header:?} {form}");

@@ -18,6 +18,7 @@ use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 use crate::authorization_server::not_found;
 use crate::grants::{Access, RevokedTokens};
 use crate::issuer::{TokenError, TokenIssuer};
+use crate::limits::Limits;
 use crate::pages::{self, landing};
 use crate::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
@@ -129,6 +130,7 @@ impl Gateway {
         settings: &Settings,
         issuer: &Arc<TokenIssuer>,
         revoked: &Arc<RevokedTokens>,
+        limits: &Arc<Limits>,
         clock: &Arc<dyn Clock>,
         random: &Arc<dyn Random>,
     ) -> Result<Self, BuildError> {
@@ -160,7 +162,10 @@ impl Gateway {
                 guard: Guard::new(route.resource.clone(), verifier),
                 cors: cors.clone(),
                 route,
-                proxy: Arc::new(Proxy::new(outbound, tokens, Arc::clone(random))),
+                proxy: Arc::new(
+                    Proxy::new(outbound, tokens, Arc::clone(random))
+                        .with_limits(Arc::clone(limits)),
+                ),
             });
         }
         Ok(Self { endpoints })

@@ -4,11 +4,14 @@
 pub mod authorization_server;
 pub mod cli;
 pub mod clients;
+#[doc(hidden)]
+pub mod fuzz_hooks;
 pub mod gateway;
 pub mod grants;
 pub mod health;
 pub mod issuer;
 pub mod keys;
+pub mod limits;
 pub mod pages;
 pub mod provider;
 pub mod proxy;
@@ -35,6 +38,7 @@ use gateway::Gateway;
 use grants::RevokedTokens;
 use issuer::{IssuerError, TokenIssuer};
 use keys::KeyRing;
+use limits::{Limits, OriginLock};
 use provider::Provider;
 use seal::{NoSealingKey, Sealer};
 use settings::{ResourceSettings, Settings};
@@ -79,6 +83,8 @@ pub struct House {
     revoked: Arc<RevokedTokens>,
     documents: Documents,
     gateway: Gateway,
+    limits: Arc<Limits>,
+    origin_lock: OriginLock,
 }
 
 impl House {
@@ -103,10 +109,18 @@ impl House {
             .map(|provider| build_provider(&settings, provider, &clock))
             .collect::<Result<Vec<_>, _>>()?;
         let revoked = Arc::new(RevokedTokens::default());
-        let gateway = Gateway::build(&settings, &issuer, &revoked, &clock, &random)?;
+        let clients = ClientRegistry::build(&settings, &clock)?;
+        let limits = Arc::new(Limits::new(
+            &settings.limits,
+            &settings.server,
+            Arc::clone(&clock),
+            random.as_ref(),
+        ));
+        let gateway = Gateway::build(&settings, &issuer, &revoked, &limits, &clock, &random)?;
         Ok(Arc::new(Self {
             documents: Documents::render(&settings, &issuer),
-            clients: ClientRegistry::new(&settings.clients),
+            clients,
+            origin_lock: OriginLock::new(&settings.server.origin_secrets),
             settings,
             clock,
             random,
@@ -115,6 +129,7 @@ impl House {
             providers,
             revoked,
             gateway,
+            limits,
         }))
     }
 
@@ -186,6 +201,14 @@ impl House {
 
     pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn origin_lock(&self) -> &OriginLock {
+        &self.origin_lock
     }
 
     /// The resource at a public path.

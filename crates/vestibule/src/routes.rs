@@ -10,19 +10,24 @@ use axum::routing::{any, get, post};
 use http::header::{HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 
+use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::url::is_loopback_host;
 use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{
-    authorize, callback, consent, discovery, json, logout, register, revoke, token,
+    Outside, authorize, callback, consent, discovery, json, logout, refuse, register, revoke, token,
 };
+use crate::limits::{Limited, enforce};
 use crate::pages::{self, landing};
 use crate::proxy::cors;
 use crate::{gateway, health};
 
 /// Builds the router.
 pub(crate) fn router(house: Arc<House>) -> Router {
+    // Counts requests, and answers 429 when there are too many. Discovery and health never do.
+    let limited = |endpoint| from_fn_with_state((Arc::clone(&house), endpoint), enforce);
+
     // Read by programs, browser-based clients among them: any origin may ask, because no cookie is looked at.
     let open = Router::new()
         // RFC 8414, OpenID Connect Discovery, RFC 9728 in both forms; a JSON 404 for every other well-known path.
@@ -31,17 +36,35 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .route("/.well-known/{*document}", any(discovery::document))
         .route("/jwks.json", any(discovery::document))
         // RFC 7591, RFC 6749 §3.2, RFC 7009.
-        .route("/register", post(register::register))
-        .route("/token", post(token::token))
-        .route("/revoke", post(revoke::revoke))
+        .route(
+            "/register",
+            post(register::register).route_layer(limited(Limited::Register)),
+        )
+        .route(
+            "/token",
+            post(token::token).route_layer(limited(Limited::Token)),
+        )
+        .route(
+            "/revoke",
+            post(revoke::revoke).route_layer(limited(Limited::Revoke)),
+        )
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(cross_origin));
 
     // Seen by people, in a browser, with cookies: never across origins (OAuth 2.1 §3.1).
     let pages = Router::new()
-        .route("/authorize", get(authorize::authorize))
-        .route("/consent", post(consent::consent))
-        .route("/callback", get(callback::callback))
+        .route(
+            "/authorize",
+            get(authorize::authorize).route_layer(limited(Limited::Authorize)),
+        )
+        .route(
+            "/consent",
+            post(consent::consent).route_layer(limited(Limited::Consent)),
+        )
+        .route(
+            "/callback",
+            get(callback::callback).route_layer(limited(Limited::Callback)),
+        )
         // How to add the resources to a client. For browsers only; everybody else gets the JSON 404.
         .route("/", any(landing::landing))
         .route("/logout", get(logout::page).post(logout::logout))
@@ -79,9 +102,21 @@ async fn cross_origin(request: Request, next: Next) -> Response {
     response
 }
 
-/// What holds for every request: a development server answers only to its loopback names (DNS rebinding), and an https
+/// What holds for every request: it came through the front, if there is a secret between us; a development server answers only to its loopback names (DNS rebinding), and an https
 /// origin says that it is one.
 async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+    if !house
+        .origin_lock()
+        .admits(request.uri().path(), request.headers())
+    {
+        let description = "this server is reached at its public address only";
+        let outside = Outside::new(ErrorCode::AccessDenied, "origin_lock", description);
+        return refuse(
+            &house,
+            &outside,
+            &"the request has no valid X-Vestibule-Origin",
+        );
+    }
     let https = house.settings().public_url.is_https();
     if !https && !named_loopback(&request) {
         return json(

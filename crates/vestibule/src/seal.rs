@@ -9,7 +9,7 @@
 //! Plaintext: expiry in seconds (8 bytes, big-endian; 0 is "never"), then JSON.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use vestibule_oauth::random::Random;
+use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::UnixTime;
 use vestibule_oauth::url::Origin;
 
@@ -25,6 +26,8 @@ const VERSION: u8 = 1;
 const KEY_ID_LEN: usize = 4;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 const EXPIRY_LEN: usize = 8;
+/// What a client's secret begins with, for people and secret scanners.
+const CLIENT_SECRET_PREFIX: &str = "vcs_";
 
 /// What a value is sealed for. One kind, one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,8 @@ pub enum SealError {
 struct RingKey {
     id: [u8; KEY_ID_LEN],
     derived: Vec<LessSafeKey>,
+    /// For what is derived from an artefact instead of sealed: client secrets.
+    root: Prk,
 }
 
 /// Seals with the current key and opens with every key of the ring.
@@ -132,7 +137,8 @@ impl Sealer {
                 .into_iter()
                 .map(|kind| derive_key(secret, kind))
                 .collect();
-            derived.map(|derived| RingKey { id, derived })
+            let root = Salt::new(HKDF_SHA256, b"vestibule").extract(secret.as_ref());
+            derived.map(|derived| RingKey { id, derived, root })
         };
         let ring = keys
             .into_iter()
@@ -215,6 +221,26 @@ impl Sealer {
             return Err(SealError::Expired);
         }
         serde_json::from_slice(json).map_err(|_| SealError::Content)
+    }
+
+    /// A secret that belongs to one sealed text: derived with the key that sealed it, so that it is the same on every
+    /// replica and lives as long as that key is in the ring. `None` when the text does not name a key of ours.
+    pub fn secret_for(&self, sealed: &str) -> Option<Secret> {
+        let (_, encoded) = sealed.split_once('_')?;
+        let envelope = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+        let id = envelope.get(1..=KEY_ID_LEN)?;
+        let key = self.ring.iter().find(|key| key.id == id)?;
+        let info = [
+            b"vestibule client secret v1 ".as_slice(),
+            self.issuer.as_str().as_bytes(),
+            b"\0",
+            sealed.as_bytes(),
+        ];
+        let mut bytes = Zeroizing::new([0; 32]);
+        let okm = key.root.expand(&info, HKDF_SHA256).ok()?;
+        okm.fill(bytes.as_mut()).ok()?;
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
+        Some(Secret::new(format!("{CLIENT_SECRET_PREFIX}{}", *text)))
     }
 
     fn aad(&self, kind: Kind) -> Aad<String> {
@@ -342,6 +368,27 @@ mod tests {
             before.open::<A>(&seal(&after, "x"), NOW),
             Err(SealError::UnknownKey)
         );
+    }
+
+    #[test]
+    fn a_derived_secret_belongs_to_one_text_one_key_and_one_issuer() {
+        let house = sealer("https://h", &[1]);
+        let (one, two) = (seal(&house, "x"), seal(&house, "x"));
+        let secret = |house: &Sealer, text: &str| house.secret_for(text);
+        assert!(secret(&house, &one).is_some());
+        assert_eq!(
+            secret(&house, &one),
+            secret(&sealer("https://h", &[2, 1]), &one)
+        );
+        assert_ne!(secret(&house, &one), secret(&house, &two));
+        assert_ne!(
+            secret(&house, &one),
+            secret(&sealer("https://other", &[1]), &one)
+        );
+        assert_eq!(secret(&sealer("https://h", &[2]), &one), None);
+        for rubbish in ["", "vcl_", "vcl_AAAA", "vcl_!"] {
+            assert_eq!(secret(&house, rubbish), None, "{rubbish}");
+        }
     }
 
     #[test]

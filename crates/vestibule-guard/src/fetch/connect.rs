@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -26,6 +27,9 @@ use super::address::{AddressClass, AddressPolicy};
 /// When the first address does not answer, the next one is tried after this long without giving up the first (the idea
 /// of RFC 8305).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// How long the system's resolver may take when a proxy would resolve the name anyway.
+const PROXIED_LOOKUP: Duration = Duration::from_secs(1);
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -81,6 +85,29 @@ impl Trust {
     }
 }
 
+/// A forward proxy that https requests tunnel through (HTTP CONNECT, RFC 9110 §9.3.6). When it fails the request fails:
+/// there is no way around it.
+#[derive(Clone)]
+pub struct EgressProxy {
+    uri: Uri,
+    authorization: Option<HeaderValue>,
+}
+
+impl EgressProxy {
+    /// The proxy at `uri` (`http://host:port`), with the value of `Proxy-Authorization` if it wants one.
+    pub fn new(uri: Uri, authorization: Option<HeaderValue>) -> Self {
+        Self { uri, authorization }
+    }
+}
+
+impl std::fmt::Debug for EgressProxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EgressProxy")
+            .field("uri", &self.uri)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why there is no connection. `FetchError` is what callers see.
 #[derive(Debug, Error)]
 pub(super) enum DialError {
@@ -99,21 +126,26 @@ pub(super) enum DialError {
     Tcp(#[source] io::Error),
 }
 
-/// `Dial`, then TLS when the scheme is https, both within one timeout.
+/// `Way`, then TLS when the scheme is https, both within one timeout.
 #[derive(Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<Dial>,
+    https: HttpsConnector<Way>,
     timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(policy: AddressPolicy, trust: &Trust, timeout: Duration) -> Self {
+    pub(super) fn new(
+        policy: AddressPolicy,
+        proxy: Option<EgressProxy>,
+        trust: &Trust,
+        timeout: Duration,
+    ) -> Self {
         // HTTP/1.1 only: cheaper than HTTP/2 towards one upstream, and no head-of-line blocking (facts/performance.md).
         let https = HttpsConnectorBuilder::new()
             .with_tls_config((*trust.0).clone())
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Dial { policy });
+            .wrap_connector(Way::new(policy, proxy));
         Self { https, timeout }
     }
 }
@@ -130,6 +162,71 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = tokio::time::timeout(self.timeout, self.https.call(uri));
         Box::pin(async move { connecting.await.map_err(|_| DialError::Timeout)? })
+    }
+}
+
+/// Straight to the host, or through a proxy.
+#[derive(Clone)]
+pub(super) enum Way {
+    Straight(Dial),
+    Proxied {
+        policy: AddressPolicy,
+        tunnel: Tunnel<Dial>,
+    },
+}
+
+impl Way {
+    fn new(policy: AddressPolicy, proxy: Option<EgressProxy>) -> Self {
+        let Some(proxy) = proxy else {
+            return Self::Straight(Dial { policy });
+        };
+        // The operator typed the proxy's address: it may be private. What lies behind it is checked in `permit`.
+        let to_proxy = Dial {
+            policy: AddressPolicy::Configured,
+        };
+        let tunnel = Tunnel::new(proxy.uri, to_proxy);
+        let tunnel = match proxy.authorization {
+            Some(authorization) => tunnel.with_auth(authorization),
+            None => tunnel,
+        };
+        Self::Proxied { policy, tunnel }
+    }
+}
+
+impl Service<Uri> for Way {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        match self {
+            Self::Straight(dial) => {
+                let connecting = dial.call(uri);
+                Box::pin(async move { Ok(connecting.await?) })
+            }
+            Self::Proxied { policy, tunnel } => {
+                let policy = *policy;
+                let mut tunnel = tunnel.clone();
+                Box::pin(async move {
+                    permit(policy, &uri).await?;
+                    Ok(tunnel.call(uri).await?)
+                })
+            }
+        }
+    }
+}
+
+/// May a proxy be asked for this host? The proxy resolves the name and must itself refuse private answers; what can be
+/// known here is refused here: address literals in every spelling, and names that our own resolver finds only at
+/// addresses the policy forbids. A name that only the proxy can resolve passes.
+async fn permit(policy: AddressPolicy, uri: &Uri) -> Result<(), DialError> {
+    match tokio::time::timeout(PROXIED_LOOKUP, resolve(policy, uri)).await {
+        Ok(Err(error @ (DialError::Refused { .. } | DialError::PlainHttp))) => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -155,6 +252,14 @@ impl Service<Uri> for Dial {
 }
 
 async fn dial(policy: AddressPolicy, uri: &Uri) -> Result<TcpStream, DialError> {
+    let allowed = resolve(policy, uri).await?;
+    let stream = connect_first(allowed).await.map_err(DialError::Tcp)?;
+    stream.set_nodelay(true).map_err(DialError::Tcp)?;
+    Ok(stream)
+}
+
+/// Every allowed address of the host.
+async fn resolve(policy: AddressPolicy, uri: &Uri) -> Result<Vec<SocketAddr>, DialError> {
     let https = uri.scheme_str() == Some("https");
     if policy == AddressPolicy::PublicOnly && !https {
         return Err(DialError::PlainHttp);
@@ -183,9 +288,7 @@ async fn dial(policy: AddressPolicy, uri: &Uri) -> Result<TcpStream, DialError> 
         let class = AddressClass::of(address);
         return Err(DialError::Refused { address, class });
     }
-    let stream = connect_first(allowed).await.map_err(DialError::Tcp)?;
-    stream.set_nodelay(true).map_err(DialError::Tcp)?;
-    Ok(stream)
+    Ok(allowed)
 }
 
 /// The first address that accepts, each started a little after the one before or as soon as that failed.

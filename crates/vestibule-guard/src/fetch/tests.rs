@@ -238,3 +238,68 @@ async fn a_post_that_may_have_been_delivered_is_sent_once() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(requests.try_recv().is_err(), "the POST was sent twice");
 }
+
+fn through(address: SocketAddr) -> Outbound {
+    let uri = format!("http://{address}").parse().unwrap();
+    let authorization = HeaderValue::from_static("Basic dTpw");
+    let proxy = EgressProxy::new(uri, Some(authorization));
+    Outbound::through(proxy, AddressPolicy::PublicOnly, &Trust::nobody().unwrap())
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_to_connect_and_what_it_refuses_fails() {
+    let (address, mut requests) =
+        server("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+    let error = through(address)
+        .fetch(get("https://client.example/doc.json"), LIMITS)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, FetchError::Connect { .. }), "{error}");
+    let head = requests.recv().await.unwrap();
+    assert!(
+        head.starts_with("CONNECT client.example:443 HTTP/1.1\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("Proxy-Authorization: Basic dTpw\r\n"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_is_not_gone_around() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = listener.local_addr().unwrap();
+    drop(listener);
+    let error = through(gone)
+        .fetch(get("https://client.example/doc.json"), LIMITS)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, FetchError::Connect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_make_the_proxy_fetch_from_inside() {
+    let (address, mut requests) = server("HTTP/1.1 200 OK\r\n\r\n").await;
+    let client = through(address);
+    for url in [
+        "https://127.0.0.1/x",
+        "https://[::1]/x",
+        "https://169.254.169.254/x",
+        "https://10.0.0.1/x",
+        "https://localhost/x",
+        "https://[::ffff:10.0.0.1]/x",
+    ] {
+        let error = client.fetch(get(url), LIMITS).await.unwrap_err();
+        assert!(
+            matches!(error, FetchError::Refused { .. }),
+            "{url}: {error}"
+        );
+    }
+    let error = client
+        .fetch(get("http://client.example/"), LIMITS)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, FetchError::PlainHttp { .. }), "{error}");
+    assert!(requests.try_recv().is_err(), "the proxy was asked");
+}

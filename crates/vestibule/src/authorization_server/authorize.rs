@@ -22,7 +22,9 @@ use super::cookies::Cookies;
 use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::clients::UnknownClient;
+use crate::clients::policy::Refusal;
 use crate::grants::{ClientDigest, ConsentTicket};
+use crate::limits::{Limited, network_of};
 use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
 
@@ -42,6 +44,8 @@ enum DisplayError {
     Client(#[from] UnknownClient),
     #[error(transparent)]
     Redirect(#[from] RedirectMismatch),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// The client can be told.
@@ -86,10 +90,17 @@ struct ValidAuthorization<'a> {
 /// Shows the consent page, or says why not.
 pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let (params, client, redirect) = match identify(&house, query) {
+    let (params, client, redirect) = match identify(&house, query).await {
         Ok(identified) => identified,
         Err(error) => return error.respond(&house),
     };
+    let network = network_of(&request);
+    if let Err(over) = house
+        .limits()
+        .client(Limited::Authorize, &client.id, network)
+    {
+        return over.respond(&house);
+    }
     match validate(&house, &params) {
         Ok(valid) => consent_page(&house, request.headers(), &client, &redirect, valid),
         Err(error) => {
@@ -107,19 +118,23 @@ pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Res
 }
 
 /// Who asks, and where may the answer go?
-fn identify(house: &House, query: &str) -> Result<(Params, Client, MatchedRedirect), DisplayError> {
+async fn identify(
+    house: &House,
+    query: &str,
+) -> Result<(Params, Client, MatchedRedirect), DisplayError> {
     if query.len() > MAX_QUERY {
         return Err(DisplayError::TooLong);
     }
     let params = Params::parse(query.as_bytes())?;
-    let client =
-        house
-            .clients()
-            .resolve(house.sealer(), params.require("client_id")?, house.now())?;
+    let clients = house.clients();
+    let client = clients
+        .resolve(house.sealer(), params.require("client_id")?, house.now())
+        .await?;
     let redirect = client.match_redirect(
         params.get("redirect_uri")?,
         &house.settings().clients.private_use_schemes,
     )?;
+    clients.policy().admit_redirect(&client, redirect.uri())?;
     Ok((params, client, redirect))
 }
 
@@ -229,7 +244,7 @@ fn consent_page(
     let page = ConsentPage {
         client_name: client.name.clone(),
         verified: client.is_trusted(),
-        document_host: None,
+        document_host: client.document_host().map(str::to_owned),
         resource: resource
             .name
             .as_deref()
@@ -273,11 +288,28 @@ impl DisplayError {
                 "Start the sign-in again from the application. If it happens again, tell its makers.",
                 "authorization_unreadable",
             ),
-            Self::Client(UnknownClient::MetadataDocument) => (
-                "This application cannot sign in here yet",
-                "It identifies itself by a client metadata document, which this server does not read.".to_owned(),
-                "Let the application register itself, or ask the operator for a client ID.",
-                "client_metadata_document",
+            Self::Refused(refusal) | Self::Client(UnknownClient::Refused(refusal)) => (
+                "This application is not allowed here",
+                format!("The operator of this server decided so: {refusal}."),
+                "If you need the application, ask the operator of this server.",
+                "client_refused",
+            ),
+            Self::Client(error @ UnknownClient::Document(_)) if error.is_transient() => (
+                "The application cannot be identified at the moment",
+                format!("It is described by a document on its maker's website, and that did not answer as it should: {error}."),
+                "Try again in a minute. If it happens again, tell the operator of this server.",
+                "client_document_away",
+            ),
+            Self::Client(
+                error @ (UnknownClient::Document(_)
+                | UnknownClient::DocumentUrl(_)
+                | UnknownClient::DocumentHost(_)
+                | UnknownClient::DocumentsOff),
+            ) => (
+                "This application cannot sign in here",
+                format!("It is described by a document that this server does not accept: {error}."),
+                "Let the application register itself, or ask the operator of this server.",
+                "client_document",
             ),
             Self::Client(_) => (
                 "This server does not know the application",
@@ -292,14 +324,10 @@ impl DisplayError {
                 "redirect_mismatch",
             ),
         };
-        display_error(
-            house,
-            StatusCode::BAD_REQUEST,
-            title,
-            &explanation,
-            next_step,
-            slug,
-            self,
-        )
+        let status = match self {
+            Self::Client(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        display_error(house, status, title, &explanation, next_step, slug, self)
     }
 }

@@ -20,19 +20,19 @@ const MAX_CHUNKS: usize = 4;
 
 /// Names and attributes of our cookies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cookies {
+pub(crate) struct Cookies {
     secure: bool,
 }
 
 impl Cookies {
-    pub(super) fn new(origin: &Origin) -> Self {
+    pub(crate) fn new(origin: &Origin) -> Self {
         Self {
             secure: origin.is_https(),
         }
     }
 
     /// The browser's own random value, if it has one of the right shape.
-    pub(super) fn browser(self, headers: &HeaderMap) -> Option<String> {
+    pub(crate) fn browser(self, headers: &HeaderMap) -> Option<String> {
         let shape = |value: &&str| {
             value.len() == 22
                 && value
@@ -50,7 +50,7 @@ impl Cookies {
     }
 
     /// The sealed flow with this `state`.
-    pub(super) fn flow(self, headers: &HeaderMap, state: &str) -> Option<String> {
+    pub(crate) fn flow(self, headers: &HeaderMap, state: &str) -> Option<String> {
         let name = self.flow_name(state)?;
         let mut value = find(headers, &name)?.to_owned();
         for part in 1..MAX_CHUNKS {

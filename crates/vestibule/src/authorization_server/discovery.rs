@@ -16,6 +16,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
+use vestibule_oauth::client::{ClientAssertion, ClientAuthMethod};
 use vestibule_oauth::metadata::{AuthorizationServerMetadata, ProtectedResourceMetadata};
 use vestibule_oauth::pkce::METHOD_S256;
 use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
@@ -26,7 +27,7 @@ use vestibule_oauth::well_known::{
 use super::respond::{json, not_found};
 use crate::House;
 use crate::issuer::TokenIssuer;
-use crate::settings::{ResourceSettings, Settings};
+use crate::settings::{ClientCredential, ClientSettings, ResourceSettings, Settings};
 
 /// Seconds a document may be kept. Short enough for a key rotation, long enough for clients that fetch it eight times
 /// in one session.
@@ -137,6 +138,17 @@ fn matches_etag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 }
 
 fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
+    let methods = auth_methods(&settings.clients);
+    let with_keys = methods.contains(&ClientAuthMethod::PrivateKeyJwt);
+    let methods: Vec<String> = methods
+        .iter()
+        .map(|method| method.as_str().to_owned())
+        .collect();
+    let algorithms: Vec<String> = ClientAssertion::ALGORITHMS
+        .iter()
+        .filter(|_| with_keys)
+        .map(|name| (*name).to_owned())
+        .collect();
     let origin = &settings.public_url;
     let strings = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     let catalogue = settings
@@ -158,11 +170,13 @@ fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
         response_types_supported: strings(&["code"]),
         response_modes_supported: strings(&["query"]),
         grant_types_supported: strings(&["authorization_code", "refresh_token"]),
-        token_endpoint_auth_methods_supported: strings(&["none"]),
-        revocation_endpoint_auth_methods_supported: strings(&["none"]),
+        token_endpoint_auth_methods_supported: methods.clone(),
+        token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
+        revocation_endpoint_auth_methods_supported: methods,
+        revocation_endpoint_auth_signing_alg_values_supported: algorithms,
         code_challenge_methods_supported: strings(&[METHOD_S256]),
         scopes_supported: catalogue.union(&ScopeSet::parse(OFFLINE_ACCESS)).to_vec(),
-        client_id_metadata_document_supported: false,
+        client_id_metadata_document_supported: settings.clients.metadata_documents,
         authorization_response_iss_parameter_supported: true,
         protected_resources: settings
             .resources
@@ -173,6 +187,28 @@ fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
         subject_types_supported: Vec::new(),
         id_token_signing_alg_values_supported: Vec::new(),
     }
+}
+
+/// How clients may authenticate: only what some client can really use here.
+fn auth_methods(clients: &ClientSettings) -> Vec<ClientAuthMethod> {
+    let configured = |wanted: fn(&ClientCredential) -> bool| {
+        let mut known = clients.preregistered.iter();
+        known.any(|client| wanted(&client.credential))
+    };
+    let secrets = (clients.registration && clients.confidential)
+        || configured(|credential| matches!(credential, ClientCredential::Secret(_)));
+    let keys = clients.metadata_documents
+        || !clients.pinned.is_empty()
+        || configured(|credential| matches!(credential, ClientCredential::Keys(_)));
+    let mut methods = vec![ClientAuthMethod::None];
+    if secrets {
+        methods.push(ClientAuthMethod::ClientSecretBasic);
+        methods.push(ClientAuthMethod::ClientSecretPost);
+    }
+    if keys {
+        methods.push(ClientAuthMethod::PrivateKeyJwt);
+    }
+    methods
 }
 
 /// The same under the OpenID Connect name, for AWS authorizers and clients that look only there.

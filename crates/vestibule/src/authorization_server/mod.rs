@@ -2,8 +2,9 @@
 
 pub mod authorize;
 pub mod callback;
+mod client_auth;
 pub mod consent;
-mod cookies;
+pub(crate) mod cookies;
 pub mod discovery;
 pub mod logout;
 pub mod register;
@@ -12,4 +13,5 @@ pub mod revoke;
 mod tell;
 pub mod token;
 
+pub(crate) use respond::{Outside, refuse};
 pub use respond::{json, not_found};

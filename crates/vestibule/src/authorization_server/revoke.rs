@@ -13,15 +13,14 @@ use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::client::Client;
-use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::token::TokenRequestError;
 
+use super::client_auth::{self, ClientRefusal};
 use super::respond::{self, BodyError, Outside, refuse};
-use super::token::authenticate_client;
 use crate::House;
-use crate::clients::UnknownClient;
 use crate::grants::Grant;
+use crate::limits::{Limited, OverLimit, network_of};
 use crate::provider::ProviderError;
 use crate::seal::Kind;
 
@@ -34,13 +33,12 @@ enum RevokeError {
     Body(#[from] BodyError),
     #[error(transparent)]
     Request(#[from] TokenRequestError),
-    #[error("unknown client: {cause}")]
-    Client {
-        cause: UnknownClient,
-        by_basic: bool,
-    },
+    #[error(transparent)]
+    Client(#[from] ClientRefusal),
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Limit(#[from] OverLimit),
 }
 
 impl From<ParamError> for RevokeError {
@@ -64,14 +62,17 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
 }
 
 async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
+    let network = network_of(&request);
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
     let authorization = headers
         .get(AUTHORIZATION)
         .map(|value| value.to_str().unwrap_or_default());
-    let client = authenticate_client(house, authorization, &params)?
-        .map_err(|(cause, by_basic)| RevokeError::Client { cause, by_basic })?;
+    let client = client_auth::authenticate(house, authorization, &params).await?;
+    house
+        .limits()
+        .client(Limited::Revoke, &client.id, network)?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
     let token = params.require("token")?;
     if token.starts_with(Kind::Grant.prefix()) {
@@ -122,18 +123,11 @@ impl RevokeError {
     fn respond(&self, house: &House) -> Response {
         let outside = match self {
             Self::Body(error) => return error.respond(house),
-            Self::Request(error) => Outside {
-                basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
-                ..Outside::new(error.code(), "revocation_request", error.to_string())
-            },
-            Self::Client { by_basic, .. } => Outside {
-                basic_challenge: *by_basic,
-                ..Outside::new(
-                    ErrorCode::InvalidClient,
-                    "client_unknown",
-                    "this server does not know the client",
-                )
-            },
+            Self::Limit(over) => return over.respond(house),
+            Self::Request(error) => {
+                Outside::new(error.code(), "revocation_request", error.to_string())
+            }
+            Self::Client(refusal) => refusal.outside(),
             // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again.
             Self::Provider(error) => {
                 let (code, description) = error.outside();

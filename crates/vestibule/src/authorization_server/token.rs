@@ -15,13 +15,14 @@ use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
 use vestibule_oauth::secret::{AuthorizationCode, RefreshToken};
-use vestibule_oauth::token::{PresentedClient, TokenRequest, TokenRequestError, TokenResponse};
+use vestibule_oauth::token::{TokenRequest, TokenRequestError, TokenResponse};
 
+use super::client_auth::{self, ClientRefusal};
 use super::respond::{self, BodyError, Outside, json, refuse};
 use crate::House;
-use crate::clients::UnknownClient;
 use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
 use crate::issuer::MintError;
+use crate::limits::{Limited, OverLimit, network_of};
 use crate::provider::{ProviderError, ProviderTokens, groups};
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings};
@@ -36,11 +37,8 @@ enum TokenError {
     Body(#[from] BodyError),
     #[error(transparent)]
     Request(#[from] TokenRequestError),
-    #[error("unknown client: {cause}")]
-    Client {
-        cause: UnknownClient,
-        by_basic: bool,
-    },
+    #[error(transparent)]
+    Client(#[from] ClientRefusal),
     #[error("the code is not usable: {0}")]
     CodeSeal(SealError),
     #[error(transparent)]
@@ -65,6 +63,8 @@ enum TokenError {
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Mint(#[from] MintError),
+    #[error(transparent)]
+    Limit(#[from] OverLimit),
 }
 
 impl From<ParamError> for TokenError {
@@ -96,6 +96,7 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
 }
 
 async fn handle(house: &House, request: Request) -> Result<Response, TokenError> {
+    let network = network_of(&request);
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
@@ -103,7 +104,8 @@ async fn handle(house: &House, request: Request) -> Result<Response, TokenError>
         .get(AUTHORIZATION)
         .map(|value| value.to_str().unwrap_or_default());
     // The client comes first: an unknown one must hear `invalid_client` and register again, whatever grant it brings.
-    let client = authenticate(house, authorization, &params)?;
+    let client = client_auth::authenticate(house, authorization, &params).await?;
+    house.limits().client(Limited::Token, &client.id, network)?;
     let issue = match TokenRequest::parse(&params)? {
         TokenRequest::AuthorizationCode {
             code,
@@ -128,28 +130,6 @@ async fn handle(house: &House, request: Request) -> Result<Response, TokenError>
         } => refresh(house, &client, &refresh_token, scope, &resources).await?,
     };
     write(house, issue)
-}
-
-/// Who asks? Shared with `/revoke`.
-pub(super) fn authenticate_client(
-    house: &House,
-    authorization: Option<&str>,
-    params: &Params,
-) -> Result<Result<Client, (UnknownClient, bool)>, TokenRequestError> {
-    let presented = PresentedClient::parse(authorization, params)?;
-    let client = house
-        .clients()
-        .authenticate(house.sealer(), &presented, house.now());
-    Ok(client.map_err(|cause| (cause, presented.by_basic)))
-}
-
-fn authenticate(
-    house: &House,
-    authorization: Option<&str>,
-    params: &Params,
-) -> Result<Client, TokenError> {
-    authenticate_client(house, authorization, params)?
-        .map_err(|(cause, by_basic)| TokenError::Client { cause, by_basic })
 }
 
 /// The code grant: every binding first, the provider last, because its code works once.
@@ -233,6 +213,9 @@ async fn refresh<'a>(
     let provider = house
         .provider(&grant.provider)
         .ok_or(TokenError::ProviderGone)?;
+    // Before the provider is asked: it has limits of its own, for all of our users together.
+    let user = house.subject(provider, &grant.subject);
+    house.limits().user(Limited::Token, &user)?;
     // A refusal does not end the family here: with carried state the token may be an old one of a slow sibling, whose
     // newer token is alive (law 8). The provider knows, and refuses each dead one.
     let mut tokens = provider.refresh(&grant.provider_refresh_token()).await?;
@@ -354,22 +337,13 @@ fn permitted(
 
 impl TokenError {
     fn respond(&self, house: &House) -> Response {
-        use ErrorCode::{InvalidClient, InvalidGrant, InvalidScope, InvalidTarget, ServerError};
+        use ErrorCode::{InvalidGrant, InvalidScope, InvalidTarget, ServerError};
         let again = "sign in again";
         let outside = match self {
             Self::Body(error) => return error.respond(house),
-            Self::Request(error) => Outside {
-                basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
-                ..Outside::new(error.code(), "token_request", error.to_string())
-            },
-            Self::Client { by_basic, .. } => Outside {
-                basic_challenge: *by_basic,
-                ..Outside::new(
-                    InvalidClient,
-                    "client_unknown",
-                    "this server does not know the client; register again",
-                )
-            },
+            Self::Limit(over) => return over.respond(house),
+            Self::Request(error) => Outside::new(error.code(), "token_request", error.to_string()),
+            Self::Client(refusal) => refusal.outside(),
             Self::CodeSeal(SealError::Expired) => Outside::new(
                 InvalidGrant,
                 "code_expired",

@@ -7,9 +7,9 @@ pub mod cors;
 pub mod credential;
 mod forward;
 mod headers;
-mod path;
+pub(crate) mod path;
 mod problem;
-mod rewrite;
+pub(crate) mod rewrite;
 mod upload;
 
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyTo
 use vestibule_oauth::random::Random;
 use vestibule_oauth::well_known;
 
+use crate::limits::{Limited, Limits};
 use crate::telemetry::ReferenceId;
 
 pub use self::cors::{AllowedOrigins, CorsPolicy};
@@ -51,6 +52,7 @@ pub struct Proxy<T> {
     outbound: Outbound,
     tokens: T,
     random: Arc<dyn Random>,
+    limits: Option<Arc<Limits>>,
 }
 
 impl<T: UpstreamTokens> Proxy<T> {
@@ -61,7 +63,15 @@ impl<T: UpstreamTokens> Proxy<T> {
             outbound,
             tokens,
             random,
+            limits: None,
         }
+    }
+
+    /// The same, counting the requests of each user.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Arc<Limits>) -> Self {
+        self.limits = Some(limits);
+        self
     }
 
     /// Sends an authenticated request to the upstream of `route`.
@@ -74,6 +84,13 @@ impl<T: UpstreamTokens> Proxy<T> {
         caller: &Caller<T::Extra>,
         request: Request,
     ) -> Response {
+        if let Some(limits) = &self.limits
+            && let Err(over) = limits.user(Limited::Mcp, caller.subject())
+        {
+            let reference = ReferenceId::new(self.random.as_ref());
+            tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
+            return problem::too_many(over.retry_after, reference);
+        }
         forward::forward(self, route, caller, request).await
     }
 }

@@ -61,7 +61,7 @@ impl Upstream {
 
 /// Why a path is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(super) enum PathRefusal {
+pub(crate) enum PathRefusal {
     #[error("not at or below the public path")]
     Outside,
     #[error("the path could mean another one to the server behind")]
@@ -71,7 +71,7 @@ pub(super) enum PathRefusal {
 }
 
 /// The upstream URL for a request to `uri` on the route at `public_path`.
-pub(super) fn target(
+pub(crate) fn target(
     public_path: &str,
     upstream: &Upstream,
     uri: &Uri,

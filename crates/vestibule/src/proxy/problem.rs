@@ -32,6 +32,17 @@ pub(super) fn too_large(limit: usize) -> Response {
     json_rpc(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, &message)
 }
 
+/// A 429: the user asks too often.
+pub(super) fn too_many(retry_after: u64, reference: ReferenceId) -> Response {
+    let message = format!(
+        "too many requests for this user; try again in {retry_after} s (reference {reference})"
+    );
+    let mut response = json_rpc(StatusCode::TOO_MANY_REQUESTS, INTERNAL_ERROR, &message);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    response
+}
+
 /// A 502, 503 or 504 with the reference under which the log has the cause.
 pub(super) fn failed(status: StatusCode, message: &str, reference: ReferenceId) -> Response {
     let message = format!("{message} (reference {reference})");

@@ -47,7 +47,7 @@ pub(super) fn answer<X>(route: &Route, caller: &Caller<X>, parts: &mut Parts) ->
 }
 
 /// The scopes an upstream asks for in an `insufficient_scope` challenge, under either name.
-fn needed_scopes(headers: &HeaderMap) -> Option<ScopeSet> {
+pub(crate) fn needed_scopes(headers: &HeaderMap) -> Option<ScopeSet> {
     let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
     values
         .chain(headers.get_all(REMAPPED))

@@ -9,6 +9,7 @@
 mod clients;
 mod document;
 mod env;
+mod limits;
 mod problem;
 mod provider;
 mod resource;
@@ -27,14 +28,15 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
-pub use clients::{ClientSettings, PreRegistered};
+pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
+pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use resource::{CredentialSettings, ResourceSettings};
 pub use scope::ScopeDetail;
-pub use server::{LogFormat, LogSettings, ServerSettings, TlsFiles};
+pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub keys: KeysSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
+    /// How many requests each endpoint takes.
+    pub limits: LimitSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
@@ -95,6 +99,7 @@ impl Settings {
             resources,
             keys,
             clients: ClientSettings::default(),
+            limits: LimitSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
         }
@@ -161,6 +166,7 @@ impl Settings {
         );
         let keys = KeysSettings::read(root.section("keys"));
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
+        let limits = LimitSettings::read(root.section("limits"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
         let mut providers = providers?.into_iter();
@@ -173,6 +179,7 @@ impl Settings {
             tokens,
             keys: keys?,
             clients,
+            limits,
             log,
             warnings: Vec::new(),
         };

@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vestibule_oauth::url::Origin;
-
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
+
+use vestibule_oauth::secret::Secret;
+use vestibule_oauth::url::Origin;
 
 use super::section::Section;
 
@@ -34,6 +36,24 @@ pub struct ServerSettings {
     pub max_body_bytes: usize,
     /// Browser origins that may call us besides our own and those on this computer; `*` for all.
     pub allowed_origins: Vec<String>,
+    /// The proxies in front of us whose word about a caller's address is taken. For limits and logs, nothing else.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they say it.
+    pub forwarded_header: ForwardedHeader,
+    /// Secrets of which the front in front of us sends one with each request, in `X-Vestibule-Origin`: the current one,
+    /// and the previous one while it is being replaced. Without any, everybody may come in.
+    pub origin_secrets: Vec<Secret>,
+}
+
+/// The header in which trusted proxies name the caller. Only one is looked at: a proxy cleans or extends its own and
+/// passes the other on as the caller wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: AWS, nginx, Caddy, Traefik, Envoy.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// A certificate chain and its private key, PEM files.
@@ -77,9 +97,15 @@ impl Default for ServerSettings {
             max_header_bytes: 64 << 10,
             max_body_bytes: 32 << 20,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            origin_secrets: Vec::new(),
         }
     }
 }
+
+/// Shortest origin secret, in characters: 64 bits even when it is written in hexadecimal.
+const SHORTEST_ORIGIN_SECRET: usize = 16;
 
 impl ServerSettings {
     /// Port 8080 on this computer only, IPv4 and IPv6.
@@ -183,9 +209,82 @@ impl ServerSettings {
                 .map(|origin| origin.value)
                 .collect();
         }
+        settings.read_front(&mut section);
         section.finish();
         settings
     }
+
+    /// What stands in front of us.
+    fn read_front(&mut self, section: &mut Section<'_>) {
+        let problems = section.problems();
+        if let Some(proxies) = section.parsed_list("trusted_proxies", proxy_network) {
+            self.trusted_proxies = proxies.value.into_iter().map(|net| net.value).collect();
+        }
+        let header = section.choice(
+            "forwarded_header",
+            &[
+                ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+                ("forwarded", ForwardedHeader::Forwarded),
+            ],
+        );
+        if let Some(header) = header {
+            self.forwarded_header = header.value;
+            if self.trusted_proxies.is_empty() {
+                problems.add(
+                    &header.spot,
+                    "has no effect without `trusted_proxies`: say whose header is believed",
+                );
+            }
+        }
+        let current = section.secret("origin_secret", "origin_secret_file");
+        let previous = section.secret("origin_secret_previous", "origin_secret_previous_file");
+        if let (None, Some(previous)) = (&current, &previous)
+            && !section.has_written(&["origin_secret", "origin_secret_file"])
+        {
+            problems.add(
+                &previous.spot,
+                "needs `origin_secret`: the previous secret is for the time of a change",
+            );
+        }
+        for secret in [current, previous].into_iter().flatten() {
+            let text = secret.value.expose();
+            if text.len() < SHORTEST_ORIGIN_SECRET {
+                let message = format!(
+                    "must have at least {SHORTEST_ORIGIN_SECRET} characters; make one with `openssl rand -hex 32`"
+                );
+                problems.add(&secret.spot, message);
+            } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                problems.add(
+                    &secret.spot,
+                    "must be printable ASCII without blanks, to travel in a header",
+                );
+            } else if self.origin_secrets.contains(&secret.value) {
+                problems.add(&secret.spot, "is the same as `origin_secret`");
+            }
+            self.origin_secrets.push(secret.value);
+        }
+    }
+}
+
+/// A network in CIDR form, or one address.
+fn proxy_network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = network
+        .map_err(|_| format!("'{text}' is neither a network such as 10.0.0.0/8 nor an address"))?;
+    if network.prefix_len() == 0 {
+        return Err(format!(
+            "'{text}' is everybody: any caller could choose the address that it is counted under"
+        ));
+    }
+    if network.trunc() != network {
+        return Err(format!(
+            "'{text}' has bits beyond its prefix; write '{}'",
+            network.trunc()
+        ));
+    }
+    Ok(network)
 }
 
 impl TlsFiles {

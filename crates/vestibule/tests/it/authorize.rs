@@ -147,9 +147,9 @@ async fn t1_a_foreign_redirect_uri_is_never_redirected_to() {
         let answer = with(&house, client, "redirect_uri", foreign).await;
         answer.assert_refusal_page(StatusCode::BAD_REQUEST, STOPPED);
     }
-    // A client that names itself by a document's URL, or by the provider's own client id, is no client.
+    // A client that names itself by what cannot be a document's URL, or by the provider's own client id, is no client.
     for id in [
-        "https://evil.example/client.json",
+        "https://10.0.0.1/client.json",
         house.cognito.client_id(),
         "nobody",
         "",

@@ -76,6 +76,7 @@ fn the_example_configuration_is_accepted_and_shows_the_defaults() {
     assert_eq!(example.server, bare.server);
     assert_eq!(example.tokens, bare.tokens);
     assert_eq!(example.log, bare.log);
+    assert_eq!(example.limits, bare.limits);
     assert_eq!(
         example.clients.private_use_schemes,
         bare.clients.private_use_schemes

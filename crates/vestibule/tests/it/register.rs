@@ -22,13 +22,18 @@ fn assert_registered(answer: &Answer) -> Value {
             "{name} is empty: {body}"
         );
     }
-    assert!(!members.contains_key("client_secret"), "{body}");
+    // A secret goes with a method that needs one, and with no other.
+    let confidential = body["token_endpoint_auth_method"] != "none";
+    assert_eq!(
+        members.contains_key("client_secret"),
+        confidential,
+        "{body}"
+    );
     assert!(
         body["client_id"].as_str().unwrap().starts_with("vcl_"),
         "{body}"
     );
     assert!(body["client_id_issued_at"].is_u64(), "{body}");
-    assert_eq!(body["token_endpoint_auth_method"], "none");
     body
 }
 
@@ -69,6 +74,12 @@ async fn registrations_of_real_clients_pass_and_come_back_as_they_are() {
         let answer = house.post_json("/register", &body).await;
         let registered = assert_registered(&answer);
         assert_eq!(registered["redirect_uris"], body["redirect_uris"], "{who}");
+        let asked = body["token_endpoint_auth_method"].as_str();
+        assert_eq!(
+            registered["token_endpoint_auth_method"],
+            asked.unwrap_or("none"),
+            "{who}"
+        );
         let authorize = TestHouse::authorize_url(&[
             ("client_id", registered["client_id"].as_str().unwrap()),
             ("redirect_uri", body["redirect_uris"][0].as_str().unwrap()),

@@ -423,3 +423,87 @@ fn set_mode(path: &std::path::Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+#[test]
+fn limits_are_numbers_over_durations_and_do_not_contradict_each_other() {
+    let limits = |text: &str| with("", "", "", &format!("[limits]\n{text}\n"));
+    for (text, says) in [
+        (
+            "token.per_user = \"600\"",
+            "limits.token.per_user: '600' is not a limit",
+        ),
+        (
+            "token.per_user = \"600 per minute\"",
+            "write a number and a duration",
+        ),
+        ("token.per_user = \"0/1m\"", "write \"off\" for no limit"),
+        ("token.per_user = \"9999999/1m\"", "between 1 and 1000000"),
+        ("token.per_user = \"5/0s\"", "between 1s and 24h"),
+        ("token.per_user = \"5/2d\"", "between 1s and 24h"),
+        ("token.per_user = 5", "must be text, not a number"),
+        ("token.per_usr = \"5/1m\"", "did you mean `per_user`?"),
+        (
+            "register.per_user = \"5/1m\"",
+            "limits.register.per_user: unknown key",
+        ),
+        ("tokens.per_user = \"5/1m\"", "did you mean `token`?"),
+        ("enable = true", "did you mean `enabled`?"),
+        (
+            "register = { per_address = \"100/1m\", total = \"5000/1h\" }",
+            "limits.register.total: is less than `per_address`",
+        ),
+    ] {
+        refused(limits(text), &[says]);
+    }
+    assert!(limits("register = { per_address = \"100/1m\", total = \"6000/1h\" }").is_ok());
+    let off = limits("enabled = false").unwrap();
+    assert!(
+        off.warnings[0].contains("limits.enabled"),
+        "{:?}",
+        off.warnings
+    );
+}
+
+#[test]
+fn a_front_is_described_completely_or_not_at_all() {
+    let server = |text: &str| with("", "", "", &format!("[server]\n{text}\n"));
+    for (text, says) in [
+        (
+            "trusted_proxies = [\"0.0.0.0/0\"]",
+            "server.trusted_proxies[0]: '0.0.0.0/0' is everybody",
+        ),
+        ("trusted_proxies = [\"::/0\"]", "is everybody"),
+        ("trusted_proxies = [\"10.1.2.3/8\"]", "write '10.0.0.0/8'"),
+        (
+            "trusted_proxies = [\"proxy.internal\"]",
+            "neither a network",
+        ),
+        ("trusted_proxies = \"10.0.0.0/8\"", "must be a list"),
+        (
+            "trusted_proxys = [\"10.0.0.0/8\"]",
+            "did you mean `trusted_proxies`?",
+        ),
+        (
+            "forwarded_header = \"forwarded\"",
+            "no effect without `trusted_proxies`",
+        ),
+        ("origin_secret = \"short\"", "at least 16 characters"),
+        ("origin_secret = \"0123456789 abcdef\"", "without blanks"),
+        (
+            "origin_secret_previous = \"0123456789abcdef\"",
+            "server.origin_secret_previous: needs `origin_secret`",
+        ),
+        (
+            "origin_secret = \"0123456789abcdef\"\norigin_secret_previous = \"0123456789abcdef\"",
+            "is the same as `origin_secret`",
+        ),
+        (
+            "origin_secret = \"0123456789abcdef\"\norigin_secret_file = \"x\"",
+            "both `origin_secret` and `origin_secret_file` are set",
+        ),
+    ] {
+        refused(server(text), &[says]);
+    }
+    let error = server("origin_secret = \"hush-hush\"").unwrap_err();
+    assert!(!error.to_string().contains("hush-hush"), "{error}");
+}

@@ -1,5 +1,6 @@
 //! How a configuration is read: defaults, file, environment, and every problem with its place.
 
+mod clients;
 mod contradictions;
 mod providers;
 
@@ -77,6 +78,7 @@ fn everything_can_be_set() {
     directory.write("key.pem", "k");
     directory.write("ca.pem", "a");
     directory.write("header", "Bearer x");
+    directory.write("origin", "0123456789abcdef\n");
     let ring = crate::keys::KeyRing::generate(
         &[],
         vestibule_oauth::time::UnixTime(1),
@@ -101,6 +103,10 @@ fn everything_can_be_set() {
         max_header_bytes = "16KiB"
         max_body_bytes = "1MiB"
         allowed_origins = ["https://app.example", "http://intranet"]
+        trusted_proxies = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]
+        forwarded_header = "forwarded"
+        origin_secret_file = "origin"
+        origin_secret_previous = "the-one-from-last-month"
         [provider]
         issuer = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Abc"
         client_id = "c"
@@ -146,6 +152,12 @@ fn everything_can_be_set() {
         client_id = "desk"
         name = "Desk"
         redirect_uris = ["myapp://cb", "http://localhost/cb"]
+        [limits.token]
+        per_address = "100/1m"
+        per_client = "off"
+        total = "20000/1h"
+        [limits.mcp]
+        per_user = "50/1s"
         [log]
         format = "text"
         filter = "warn,vestibule=debug"
@@ -156,6 +168,21 @@ fn everything_can_be_set() {
     assert_eq!(settings.server.handshake_timeout, Duration::from_secs(7));
     assert_eq!(settings.server.drain_timeout, Duration::ZERO);
     assert_eq!(settings.server.max_header_bytes, 16_384);
+    let proxies: Vec<String> = settings
+        .server
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+    assert_eq!(settings.server.forwarded_header, ForwardedHeader::Forwarded);
+    assert_eq!(
+        settings.server.origin_secrets,
+        [
+            Secret::new("0123456789abcdef"),
+            Secret::new("the-one-from-last-month")
+        ]
+    );
     assert_eq!(settings.provider.preset.name, "cognito");
     assert_eq!(settings.provider.client_secret.unwrap().expose(), "s3cret");
     assert_eq!(settings.provider.scopes.to_string(), "openid email");
@@ -192,6 +219,18 @@ fn everything_can_be_set() {
     assert!(
         matches!(settings.keys, KeysSettings::File(file) if file == directory.path("keys.toml"))
     );
+    let rate = |text: &str| Rate::parse(text).ok();
+    assert_eq!(
+        settings.limits.token,
+        EndpointLimits {
+            per_address: rate("100/1m"),
+            per_client: None,
+            total: rate("20000/1h"),
+            ..LimitSettings::default().token
+        }
+    );
+    assert_eq!(settings.limits.mcp.per_user, rate("50/1s"));
+    assert_eq!(settings.limits.register, LimitSettings::default().register);
     assert!(!settings.clients.registration);
     assert_eq!(settings.clients.preregistered[0].redirect_uris.len(), 2);
     assert_eq!(
@@ -222,6 +261,13 @@ fn the_environment_alone_is_enough_and_beats_the_file() {
         ("VESTIBULE__CLIENTS__REGISTRATION", "false"),
         ("VESTIBULE__TOKENS__CLAIMS__DEPARTMENT", "custom:department"),
         ("VESTIBULE__KEYS__RING", "ring text"),
+        ("VESTIBULE__LIMITS__TOKEN__PER_USER", "9/1m"),
+        ("VESTIBULE__LIMITS__REGISTER__TOTAL", "off"),
+        ("VESTIBULE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+        (
+            "VESTIBULE__SERVER__ORIGIN_SECRET",
+            "0123456789abcdef0123456789abcdef",
+        ),
         ("VESTIBULE__TOKENS__FORMAT", ""),
         ("VESTIBULE_SERVICE_HOST", "10.0.0.1"),
         ("PATH", "/bin"),
@@ -233,6 +279,13 @@ fn the_environment_alone_is_enough_and_beats_the_file() {
     assert_eq!(settings.resources.len(), 2);
     assert_eq!(settings.resources[0].scopes.to_string(), "a b");
     assert_eq!(settings.tokens.claims[0].from, "custom:department");
+    assert_eq!(
+        settings.limits.token.per_user,
+        Some(Rate::parse("9/1m").unwrap())
+    );
+    assert_eq!(settings.limits.register.total, None);
+    assert_eq!(settings.server.trusted_proxies.len(), 2);
+    assert_eq!(settings.server.origin_secrets.len(), 1);
     assert!(matches!(settings.keys, KeysSettings::Inline(ring) if ring.expose() == "ring text"));
 
     let file = format!(

@@ -22,13 +22,16 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 7] = [
+const FILES: [&str; 10] = [
     "ca_file",
     "cert",
     "client_secret_file",
     "file",
     "key",
+    "origin_secret_file",
+    "origin_secret_previous_file",
     "ring_file",
+    "secret_file",
     "value_file",
 ];
 
@@ -65,7 +68,7 @@ fn make_files(table: &mut Table, directory: &Path) {
                 let mut file = std::fs::OpenOptions::new();
                 let file = file.create(true).truncate(true).write(true).mode(0o600);
                 let mut file = file.open(directory.join(&name)).unwrap();
-                file.write_all(b"content").unwrap();
+                file.write_all(b"content-of-a-file").unwrap();
                 *path = name;
             }
             Value::Table(inner) => make_files(inner, directory),

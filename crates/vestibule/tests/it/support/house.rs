@@ -99,14 +99,9 @@ impl TestHouse {
             ..ResourceSettings::new(&origin, "/mcp", upstream).unwrap()
         };
         let mut settings = Settings::new(origin, provider, vec![resource], KeysSettings::Ephemeral);
-        settings.clients.preregistered.push(PreRegistered {
-            client_id: "desk".to_owned(),
-            name: "The desk".to_owned(),
-            redirect_uris: vec![
-                RedirectUri::parse("https://desk.example/cb", &PrivateUseSchemes::default())
-                    .unwrap(),
-            ],
-        });
+        let uri = RedirectUri::parse("https://desk.example/cb", &PrivateUseSchemes::default());
+        let desk = PreRegistered::public("desk", "The desk", vec![uri.unwrap()]);
+        settings.clients.preregistered.push(desk);
         change(&mut settings);
         let ring = KeyRing::generate(&SigningAlg::ALL, clock.now(), &SystemRandom).unwrap();
         let router = replica(&settings, &ring, &clock, 1);
@@ -123,6 +118,11 @@ impl TestHouse {
     /// Another replica: its own process state, the same key file.
     pub(crate) fn replica(&self, seed: u64) -> Router {
         replica(&self.settings, &self.ring, &self.clock, seed)
+    }
+
+    /// A replica with other settings.
+    pub(crate) fn replica_with(&self, settings: &Settings, seed: u64) -> Router {
+        replica(settings, &self.ring, &self.clock, seed)
     }
 
     pub(crate) fn browser(&self) -> Browser {

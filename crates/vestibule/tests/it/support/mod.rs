@@ -4,10 +4,12 @@ mod answers;
 mod browser;
 mod house;
 mod mcp;
+mod origin;
 mod random;
 
 pub(crate) use answers::{document, masked, replace, without};
-pub(crate) use browser::{Answer, Browser};
+pub(crate) use browser::{Answer, Browser, whole};
 pub(crate) use house::{CALLBACK, Client, MCP, ORIGIN, TestHouse, Tokens};
 pub(crate) use mcp::{CHALLENGE, MODERN, tool_call};
+pub(crate) use origin::ClientSite;
 pub(crate) use random::SeededRandom;

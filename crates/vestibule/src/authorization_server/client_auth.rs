@@ -1,0 +1,101 @@
+//! The client of a token or revocation request: read, found and proven; and what one that fails is told (RFC 6749 §5.2).
+
+use thiserror::Error;
+
+use vestibule_oauth::client::Client;
+use vestibule_oauth::error::ErrorCode;
+use vestibule_oauth::params::Params;
+use vestibule_oauth::token::{PresentedClient, TokenRequestError};
+
+use super::respond::Outside;
+use crate::House;
+use crate::clients::{ClientAuthError, UnknownClient};
+
+/// Seconds after which a client whose document or keys were away may try again: as long as its origin is left alone.
+const RETRY_AFTER: u64 = 30;
+
+/// Why the client may not go on.
+#[derive(Debug, Error)]
+pub(super) enum ClientRefusal {
+    /// It did not say who it is, or not readably.
+    #[error(transparent)]
+    Request(#[from] TokenRequestError),
+    /// It is not believed.
+    #[error("{cause}")]
+    Auth {
+        cause: ClientAuthError,
+        by_basic: bool,
+    },
+}
+
+/// Who asks, and is it true?
+pub(super) async fn authenticate(
+    house: &House,
+    authorization: Option<&str>,
+    params: &Params,
+) -> Result<Client, ClientRefusal> {
+    let presented = PresentedClient::parse(authorization, params)?;
+    let by_basic = presented.by_basic;
+    house
+        .clients()
+        .authenticate(house.sealer(), &presented, house.now())
+        .await
+        .map_err(|cause| ClientRefusal::Auth { cause, by_basic })
+}
+
+impl ClientRefusal {
+    /// What the client is told. 401 `invalid_client` makes clients register anew (facts/clients.md §0.7), so what may
+    /// pass by itself is 503, and what registering does not help is 400.
+    pub(super) fn outside(&self) -> Outside {
+        let (cause, by_basic) = match self {
+            Self::Request(error) => {
+                return Outside {
+                    basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
+                    ..Outside::new(error.code(), "client_request", error.to_string())
+                };
+            }
+            Self::Auth { cause, by_basic } => (cause, *by_basic),
+        };
+        if cause.is_transient() {
+            return Outside {
+                retry_after: Some(RETRY_AFTER),
+                ..Outside::new(
+                    ErrorCode::TemporarilyUnavailable,
+                    "client_unavailable",
+                    "what describes the client cannot be read at the moment; try again later",
+                )
+            };
+        }
+        let (code, slug, description) = match cause {
+            ClientAuthError::Unknown(UnknownClient::Refused(refusal)) => (
+                ErrorCode::UnauthorizedClient,
+                "client_refused",
+                refusal.to_string(),
+            ),
+            ClientAuthError::Unknown(
+                unknown @ (UnknownClient::Document(_)
+                | UnknownClient::DocumentUrl(_)
+                | UnknownClient::DocumentHost(_)
+                | UnknownClient::DocumentsOff),
+            ) => (
+                ErrorCode::InvalidClient,
+                "client_document",
+                unknown.to_string(),
+            ),
+            ClientAuthError::Unknown(_) => (
+                ErrorCode::InvalidClient,
+                "client_unknown",
+                "this server does not know the client; register again".to_owned(),
+            ),
+            proof => (
+                ErrorCode::InvalidClient,
+                "client_authentication",
+                proof.to_string(),
+            ),
+        };
+        Outside {
+            basic_challenge: by_basic && code == ErrorCode::InvalidClient,
+            ..Outside::new(code, slug, description)
+        }
+    }
+}
