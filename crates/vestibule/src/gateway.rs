@@ -19,6 +19,7 @@ use crate::authorization_server::not_found;
 use crate::grants::{Access, RevokedTokens};
 use crate::issuer::{TokenError, TokenIssuer};
 use crate::limits::Limits;
+use crate::pages::{self, landing};
 use crate::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
     UpstreamTokens,
@@ -197,6 +198,14 @@ pub async fn gateway(State(house): State<Arc<House>>, request: Request) -> Respo
         return not_found(path);
     }
     match house.gateway().find(path) {
+        Some(endpoint) if pages::is_browser(request.method(), request.headers()) => {
+            let headers = request.headers().clone();
+            let mut response = endpoint.handle(request).await;
+            if let Some(resource) = house.resource_at(&endpoint.route.path) {
+                landing::explain(&mut response, house.settings(), resource, &headers);
+            }
+            response
+        }
         Some(endpoint) => endpoint.handle(request).await,
         None => not_found(path),
     }

@@ -19,6 +19,7 @@ use crate::authorization_server::{
     Outside, authorize, callback, consent, discovery, json, logout, refuse, register, revoke, token,
 };
 use crate::limits::{Limited, enforce};
+use crate::pages::{self, landing};
 use crate::proxy::cors;
 use crate::{gateway, health};
 
@@ -64,11 +65,14 @@ pub(crate) fn router(house: Arc<House>) -> Router {
             "/callback",
             get(callback::callback).route_layer(limited(Limited::Callback)),
         )
+        // How to add the resources to a client. For browsers only; everybody else gets the JSON 404.
+        .route("/", any(landing::landing))
         .route("/logout", get(logout::page).post(logout::logout))
         .route(logout::DONE_PATH, get(logout::done))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .method_not_allowed_fallback(wrong_method);
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(pages::speak));
 
     open.merge(pages)
         // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.

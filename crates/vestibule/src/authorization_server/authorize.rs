@@ -25,7 +25,7 @@ use crate::clients::UnknownClient;
 use crate::clients::policy::Refusal;
 use crate::grants::{ClientDigest, ConsentTicket};
 use crate::limits::{Limited, network_of};
-use crate::pages::{self, ConsentPage, ProviderChoice, ScopeLine};
+use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
 
 /// Longest query looked at.
@@ -242,40 +242,37 @@ fn consent_page(
         house.random(),
     );
     let page = ConsentPage {
-        style: pages::style(),
-        client_name: client
+        client_name: client.name.clone(),
+        verified: client.is_trusted(),
+        document_host: client.document_host().map(str::to_owned),
+        resource: resource
             .name
             .as_deref()
-            .unwrap_or("An application without a name"),
-        verified: client.is_trusted(),
-        document_host: client.document_host(),
-        resource: resource.name.as_deref().unwrap_or(resource.uri.as_str()),
-        redirect_host: redirect.uri().display_host(),
-        redirect_uri: redirect.uri().as_str(),
+            .unwrap_or(resource.uri.as_str())
+            .to_owned(),
+        redirect_host: redirect.uri().display_host().to_owned(),
+        redirect_uri: redirect.uri().as_str().to_owned(),
         loopback: redirect.uri().class() == RedirectClass::Loopback,
         private_use: redirect.uri().class() == RedirectClass::PrivateUse,
         scopes: scopes
             .iter()
-            .map(|name| ScopeLine {
-                name,
-                description: resource
-                    .scope_detail(name)
-                    .and_then(|detail| detail.description_in(pages::language(headers))),
+            .map(|name| {
+                let detail = resource.scope_detail(name);
+                let words =
+                    detail.and_then(|detail| detail.description_in(pages::language(headers)));
+                ScopeLine::new(name, words)
             })
             .collect(),
         providers: match providers.as_slice() {
             [_] => Vec::new(),
             several => several
                 .iter()
-                .map(|provider| ProviderChoice {
-                    id: provider.id(),
-                    label: provider.label(),
-                })
+                .map(|provider| ProviderChoice::new(provider.id(), provider.label()))
                 .collect(),
         },
-        ticket: &ticket,
+        ticket,
     };
-    let mut response = pages::respond(StatusCode::OK, &page);
+    let mut response = pages::respond(StatusCode::OK, Page::Consent(page));
     if known_browser.is_none() {
         cookies.set_browser(response.headers_mut(), &browser);
     }

@@ -13,9 +13,10 @@ use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::secret::AuthorizationCode;
 
 use super::cookies::Cookies;
-use super::tell::{RedirectError, display_error, redirect_to};
+use super::tell::{RedirectError, deliver, display_error};
 use crate::House;
 use crate::grants::{Code, Flow, NotThisFlow, Returned};
+use crate::pages::Outcome;
 use crate::provider::{Profile, ProviderError, callback_error};
 use crate::seal::SealError;
 
@@ -93,6 +94,7 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
     let code = AuthorizationCode::new(params.require("code")?);
     let redirect = flow.redirect().clone();
     let client_state = flow.client_state().map(str::to_owned);
+    let elsewhere = flow.is_elsewhere();
     let code = house.sealer().seal(
         &flow.with_code(code),
         Some(house.now().plus(Code::LIFETIME)),
@@ -101,7 +103,7 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
     let issuer = house.settings().public_url.as_str();
     let location =
         AuthorizationResponse::Code(&code).location(&redirect, client_state.as_deref(), issuer);
-    Ok(redirect_to(StatusCode::FOUND, &location))
+    Ok(deliver(&redirect, location, Outcome::Done, elsewhere))
 }
 
 /// The provider said no.
@@ -124,7 +126,7 @@ fn tell_refused(
         slug: mapped.slug,
         cause: format!("the provider said {said}"),
     };
-    refusal.respond(house, flow.redirect(), flow.client_state(), true)
+    tell(house, flow, &refusal)
 }
 
 fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) -> Response {
@@ -135,6 +137,14 @@ fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) ->
         slug: error.slug(),
         cause: error.to_string(),
     };
+    tell(house, flow, &refusal)
+}
+
+/// The user approved this address a moment ago: no second click is needed.
+fn tell(house: &House, flow: &Returned, refusal: &RedirectError) -> Response {
+    if flow.is_elsewhere() {
+        return refusal.respond_elsewhere(house, flow.redirect(), flow.client_state());
+    }
     refusal.respond(house, flow.redirect(), flow.client_state(), true)
 }
 

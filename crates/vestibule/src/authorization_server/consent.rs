@@ -41,19 +41,29 @@ enum ConsentError {
     Provider,
 }
 
+/// `elsewhere`: the client runs on another computer, and the user will carry the answer there.
 enum Decision {
     /// With the id of the provider to sign in at.
-    Approve(String),
-    Deny,
+    Approve {
+        provider: String,
+        elsewhere: bool,
+    },
+    Deny {
+        elsewhere: bool,
+    },
 }
 
 /// Takes the decision.
 pub async fn consent(State(house): State<Arc<House>>, request: Request) -> Response {
     match read(&house, request).await {
-        Ok((ticket, Decision::Approve(provider))) => {
-            go_to_provider(&house, ticket, &provider).await
-        }
-        Ok((ticket, Decision::Deny)) => tell_denied(&house, &ticket),
+        Ok((
+            ticket,
+            Decision::Approve {
+                provider,
+                elsewhere,
+            },
+        )) => go_to_provider(&house, ticket, &provider, elsewhere).await,
+        Ok((ticket, Decision::Deny { elsewhere })) => tell_denied(&house, &ticket, elsewhere),
         Err(error) => error.respond(&house),
     }
 }
@@ -63,6 +73,7 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     refuse_other_sites(house, &headers)?;
     let params = Params::parse(&body)?;
+    let elsewhere = params.get("elsewhere")?.is_some();
     let approved = match params.require("decision")? {
         "approve" => true,
         "deny" => false,
@@ -76,9 +87,12 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
         return Err(ConsentError::OtherBrowser);
     }
     let decision = if approved {
-        Decision::Approve(chosen_provider(house, &ticket, params.get("provider")?)?)
+        Decision::Approve {
+            provider: chosen_provider(house, &ticket, params.get("provider")?)?,
+            elsewhere,
+        }
     } else {
-        Decision::Deny
+        Decision::Deny { elsewhere }
     };
     Ok((ticket, decision))
 }
@@ -126,7 +140,12 @@ pub(super) fn foreign_site(house: &House, headers: &HeaderMap) -> Option<String>
 }
 
 /// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
-async fn go_to_provider(house: &House, ticket: ConsentTicket, provider: &str) -> Response {
+async fn go_to_provider(
+    house: &House,
+    ticket: ConsentTicket,
+    provider: &str,
+    elsewhere: bool,
+) -> Response {
     let Some(provider) = house.provider(provider) else {
         return ConsentError::Provider.respond(house);
     };
@@ -137,7 +156,9 @@ async fn go_to_provider(house: &House, ticket: ConsentTicket, provider: &str) ->
         .map(|resource| resource.provider_scopes(ticket.scope()))
         .unwrap_or_default();
     let passed = ticket.passed().to_vec();
-    let flow = ticket.approve(provider.id(), house.random());
+    let flow = ticket
+        .approve(provider.id(), house.random())
+        .elsewhere(elsewhere);
     let sign_in = SignIn {
         state: flow.id(),
         nonce: flow.nonce(),
@@ -165,13 +186,16 @@ async fn go_to_provider(house: &House, ticket: ConsentTicket, provider: &str) ->
                 slug: error.slug(),
                 cause: error.to_string(),
             };
+            if elsewhere {
+                return refusal.respond_elsewhere(house, &redirect, client_state.as_deref());
+            }
             // The user approved this address a moment ago: no second click is needed.
             refusal.respond(house, &redirect, client_state.as_deref(), true)
         }
     }
 }
 
-fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
+fn tell_denied(house: &House, ticket: &ConsentTicket, elsewhere: bool) -> Response {
     let refusal = RedirectError {
         code: ErrorCode::AccessDenied,
         description: "the user did not approve".to_owned(),
@@ -179,6 +203,9 @@ fn tell_denied(house: &House, ticket: &ConsentTicket) -> Response {
         cause: "the user pressed Deny".to_owned(),
     };
     let redirect = ticket.redirect();
+    if elsewhere && redirect.may_redirect_unasked() {
+        return refusal.respond_elsewhere(house, redirect, ticket.client_state());
+    }
     refusal.respond(
         house,
         redirect,

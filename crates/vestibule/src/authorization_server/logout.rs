@@ -17,7 +17,7 @@ use super::consent::foreign_site;
 use super::respond::{self, BodyError};
 use super::tell::{display_error, redirect_to};
 use crate::House;
-use crate::pages::{self, LogoutPage, ProviderChoice};
+use crate::pages::{self, LogoutPage, Page, ProviderChoice};
 use crate::provider::ProviderError;
 
 /// Where the provider sends the browser afterwards. The operator registers it there.
@@ -47,26 +47,21 @@ pub async fn page(State(house): State<Arc<House>>) -> Response {
         .iter()
         .filter(|own| own.may_end_sessions());
     let page = LogoutPage {
-        style: pages::style(),
         done: false,
         providers: possible
-            .map(|provider| ProviderChoice {
-                id: provider.id(),
-                label: provider.label(),
-            })
+            .map(|provider| ProviderChoice::new(provider.id(), provider.label()))
             .collect(),
     };
-    pages::respond(StatusCode::OK, &page)
+    pages::respond(StatusCode::OK, Page::Logout(page))
 }
 
 /// `GET /logout/done`: says what happened.
 pub async fn done() -> Response {
     let page = LogoutPage {
-        style: pages::style(),
         done: true,
         providers: Vec::new(),
     };
-    pages::respond(StatusCode::OK, &page)
+    pages::respond(StatusCode::OK, Page::Logout(page))
 }
 
 /// `POST /logout`: on to the provider.

@@ -24,6 +24,7 @@ use vestibule_standin::demo::{Demo, DemoOptions};
 use super::print;
 use crate::authorization_server::logout::DONE_PATH;
 use crate::keys::{self, KeyRing, KeyRingError};
+use crate::pages::snippets::{How, server_name, snippets};
 use crate::provider::profile;
 use crate::serve::{self, ServeLimits};
 use crate::settings::{
@@ -107,6 +108,8 @@ struct Ready<'a> {
     provider_issuer: &'a str,
     upstream_url: &'a str,
     users: Vec<Account<'a>>,
+    #[serde(skip)]
+    server_name: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -171,10 +174,10 @@ pub(super) async fn run(
     } else {
         development_ring(env, clock.as_ref(), random.as_ref())?
     };
-    let mcp_url = settings
+    let (mcp_url, server_name) = settings
         .resources
         .first()
-        .map(|resource| resource.uri.as_str().to_owned())
+        .map(|resource| (resource.uri.as_str().to_owned(), server_name(resource)))
         .unwrap_or_default();
     let limits = ServeLimits::from(&settings.server);
     let house = House::build(settings, &ring, clock, random)?;
@@ -185,6 +188,7 @@ pub(super) async fn run(
         provider_issuer: cognito.issuer(),
         upstream_url: upstream_url.as_str(),
         users: users.iter().map(account).collect(),
+        server_name: &server_name,
     };
     announce(args, &ready);
     serve::run(listeners, house.router(), limits, None, shutdown).await;
@@ -254,7 +258,7 @@ fn settings(
     let resource =
         ResourceSettings::new(public_url, "/mcp", upstream.clone()).map_err(DevError::Settings)?;
     let resource = ResourceSettings {
-        name: Some("Vestibule development server".to_owned()),
+        name: Some("Vestibule dev".to_owned()),
         scopes: scopes.clone(),
         default_scopes: scopes,
         credential: CredentialSettings::VestibuleToken {
@@ -327,19 +331,19 @@ fn announce(args: &DevArgs, ready: &Ready<'_>) {
     }
     print::line("");
     print::line("Add it to a client:");
+    for snippet in snippets(ready.server_name, url) {
+        let what = match snippet.how {
+            How::Command(command) => command,
+            How::Link(link) => link,
+            // These need more than a line: the landing page has them.
+            How::File { .. } | How::Menu(_) => continue,
+        };
+        print::line(&format!("  {:<15} {what}", snippet.client));
+    }
     print::line(&format!(
-        "  Claude Code     claude mcp add --transport http vestibule-dev {url}"
+        "  others          see {}/ in a browser",
+        ready.issuer
     ));
-    print::line(&format!(
-        "  Codex           codex mcp add vestibule-dev --url {url}"
-    ));
-    print::line(&format!(
-        "  VS Code         code --add-mcp '{{\"name\":\"vestibule-dev\",\"type\":\"http\",\"url\":\"{url}\"}}'"
-    ));
-    print::line(&format!(
-        "  Cursor          in .cursor/mcp.json: {{\"mcpServers\":{{\"vestibule-dev\":{{\"url\":\"{url}\"}}}}}}"
-    ));
-    print::line(&format!("  anything else   npx mcp-remote {url}"));
     print::line("");
     print::line("Stop with Ctrl-C.");
 }

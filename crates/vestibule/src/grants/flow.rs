@@ -41,6 +41,9 @@ pub struct Flow {
     nonce: String,
     #[serde(rename = "v", with = "super::carried_verifier")]
     verifier: CodeVerifier,
+    /// The user said that the client runs on another computer: the answer is shown and not redirected.
+    #[serde(rename = "e", default, skip_serializing_if = "std::ops::Not::not")]
+    elsewhere: bool,
 }
 
 impl Sealable for Flow {
@@ -76,7 +79,15 @@ impl Flow {
             scope,
             nonce: random.token(16),
             verifier: CodeVerifier::generate(random),
+            elsewhere: false,
         }
+    }
+
+    /// Remembers whether the user will carry the answer to another computer.
+    #[must_use]
+    pub fn elsewhere(mut self, elsewhere: bool) -> Self {
+        self.elsewhere = elsewhere;
+        self
     }
 
     /// The `state` that the provider is given: 22 characters, unguessable, meaningless.
@@ -123,6 +134,11 @@ impl Returned {
     /// The client's own `state`, unchanged.
     pub fn client_state(&self) -> Option<&str> {
         self.0.state.as_deref()
+    }
+
+    /// True when the user carries the answer to another computer.
+    pub fn is_elsewhere(&self) -> bool {
+        self.0.elsewhere
     }
 
     /// The provider's code becomes part of ours; it is redeemed only at `/token` (design §9).

@@ -26,7 +26,7 @@ use vestibule_oauth::time::Clock;
 
 use crate::House;
 use crate::authorization_server::{Outside, refuse};
-use crate::pages::{self, ErrorPage};
+use crate::pages::{self, Page, RefusalPage};
 use crate::settings::{EndpointLimits, LimitSettings, ServerSettings};
 use crate::telemetry::ReferenceId;
 
@@ -265,18 +265,17 @@ impl OverLimit {
     fn page(&self, house: &House) -> Response {
         let reference = ReferenceId::new(house.random());
         tracing::warn!(%reference, reason = "rate_limit", cause = %self, "refused with a page");
-        let next_step = format!(
-            "Wait {} seconds, then reload this page. Nothing was lost.",
-            self.retry_after
-        );
-        let page = ErrorPage {
-            style: pages::style(),
-            title: "Too many requests",
-            explanation: "More sign-ins arrived at once than this server takes.",
-            next_step: &next_step,
-            reference: &reference.to_string(),
+        let page = RefusalPage {
+            title: "Too many requests".to_owned(),
+            explanation: "More sign-ins arrived at once than this server takes.".to_owned(),
+            next_step: format!(
+                "Wait {} seconds, then reload this page. Nothing was lost.",
+                self.retry_after
+            ),
+            reference: reference.to_string(),
+            slug: "rate_limit",
         };
-        pages::respond(StatusCode::TOO_MANY_REQUESTS, &page)
+        pages::respond(StatusCode::TOO_MANY_REQUESTS, Page::Refusal(page))
     }
 }
 

@@ -19,6 +19,7 @@ mod docs;
 mod gateway;
 mod limits;
 mod metadata_document;
+mod pages;
 mod peers;
 mod provider;
 mod proxy;

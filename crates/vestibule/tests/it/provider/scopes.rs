@@ -124,7 +124,8 @@ async fn the_page_says_scopes_in_words_of_the_readers_language() {
     let path = url.strip_prefix(ORIGIN).unwrap();
     for (language, words) in [
         ("ja-JP,en;q=0.5", "変更する"),
-        ("de,ja;q=0.2", "Change &#60;things&#62;"),
+        ("de,en;q=0.5,ja;q=0.2", "Change &#60;things&#62;"),
+        ("de", "Change &#60;things&#62;"),
     ] {
         let headers = [("accept-language", language)];
         let page = house.request(http::Method::GET, path, &headers, "").await;

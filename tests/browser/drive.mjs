@@ -1,0 +1,350 @@
+// A person with a real browser before `vestibule dev`. Usage: node drive.mjs READY.json SCREENSHOTS
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { approve, deny, inspect, launch, listener, profile, register, signIn } from './street.mjs';
+
+const [, , readyFile, shots] = process.argv;
+const { issuer, mcp_url: mcpUrl, users } = JSON.parse(readFileSync(readyFile, 'utf8'));
+const [ada, second] = users;
+mkdirSync(shots, { recursive: true });
+
+/** Registered without the port that the listener has: it is free on the loopback (RFC 8252 §7.3). */
+const LOOPBACK = 'http://127.0.0.1:1/callback';
+const CURSOR = 'cursor://anysphere.cursor-mcp/oauth/callback';
+const WEBSITE = 'https://app.example/callback';
+
+const browser = await launch();
+
+/** A website that nobody has to run. */
+const website = (context) =>
+  context.route('https://app.example/**', (route) =>
+    route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>Website</title>' }),
+  );
+
+const body = (page) => page.textContent('body');
+
+const stories = {
+  'approve, sign in, and the code reaches another port than registered': async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 'state &=#'));
+    await approve(page);
+    await signIn(page, ada);
+    await local.received(1);
+    const [answer] = local.answers;
+    assert.equal(answer.get('state'), 'state &=#');
+    assert.equal(answer.get('iss'), issuer);
+    const { status, body } = await client.redeem(answer.get('code'), local.redirectUri);
+    assert.equal(status, 200, JSON.stringify(body));
+  },
+
+  'the keyboard is enough': async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.value);
+    const order = [];
+    for (let count = 0; count < 3; count += 1) {
+      await page.keyboard.press('Tab');
+      order.push(await focused());
+    }
+    assert.deepEqual(order, ['elsewhere', 'approve', 'deny']);
+    await page.keyboard.press('Shift+Tab');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('input[name=username]');
+  },
+
+  'deny goes straight to a client on this computer': async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await deny(page);
+    await local.received(1);
+    assert.equal(local.answers[0].get('error'), 'access_denied');
+    assert.equal(local.answers[0].get('iss'), issuer);
+    assert.equal(local.answers[0].get('state'), 's');
+  },
+
+  'deny stops at a page before a website': async (page, { context }) => {
+    await website(context);
+    const client = await register(issuer, WEBSITE);
+    await page.goto(client.authorize(WEBSITE, 's'));
+    await deny(page);
+    await page.waitForSelector('text=Nothing was allowed');
+    assert.equal(new URL(page.url()).origin, issuer);
+    await page.click('a.button');
+    await page.waitForURL(`${WEBSITE}?**`);
+    assert.equal(new URL(page.url()).searchParams.get('error'), 'access_denied');
+  },
+
+  'approve reaches a website by redirect': async (page, { context }) => {
+    await website(context);
+    const client = await register(issuer, WEBSITE);
+    await page.goto(client.authorize(WEBSITE, 's'));
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForURL(`${WEBSITE}?code=**`);
+  },
+
+  'two tabs, first come first served': (page, street) => twoTabs(page, street, false),
+  'two tabs, the second one first': (page, street) => twoTabs(page, street, true),
+
+  'two people in two profiles do not mix': async (page, { client, local }) => {
+    const other = await profile(browser);
+    await page.goto(client.authorize(local.redirectUri, 'one'));
+    await other.page.goto(client.authorize(local.redirectUri, 'two'));
+    await approve(page);
+    await approve(other.page);
+    await signIn(other.page, second);
+    await local.received(1);
+    await signIn(page, ada);
+    await local.received(2);
+    assert.deepEqual(local.answers.map((answer) => answer.get('state')), ['two', 'one']);
+    await other.context.close();
+  },
+
+  'a consent page from another profile cannot be approved here': async (page, { client, local }) => {
+    const attacker = await profile(browser);
+    await attacker.page.goto(client.authorize(local.redirectUri, 's'));
+    const ticket = await attacker.page.inputValue('input[name=ticket]');
+    await attacker.context.close();
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await page.context().clearCookies();
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await page.evaluate((value) => (document.querySelector('input[name=ticket]').value = value), ticket);
+    await approve(page);
+    await page.waitForSelector('text=stopped for your safety');
+    assert.equal(local.answers.length, 0);
+  },
+
+  'back and reload do no harm at any step': async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await page.reload();
+    await approve(page);
+    await page.waitForSelector('input[name=username]');
+    await page.reload();
+    await page.goBack();
+    await page.waitForSelector('button[value=approve]');
+    await page.goForward();
+    await page.waitForSelector('input[name=username]');
+    await page.goBack();
+    await page.reload();
+    await approve(page);
+    await signIn(page, ada);
+    await local.received(1);
+    const code = local.answers[0].get('code');
+    await page.reload();
+    await page.goBack();
+    assert.notEqual(await body(page), '');
+    await page.goForward();
+    const { status, body: tokens } = await client.redeem(code, local.redirectUri);
+    assert.equal(status, 200, JSON.stringify(tokens));
+    assert.deepEqual(new Set(local.answers.map((answer) => answer.get('code'))).size, 1);
+  },
+
+  'an application with its own scheme is opened from the last page': async (page) => {
+    const client = await register(issuer, CURSOR, 'Cursor');
+    const session = await page.context().newCDPSession(page);
+    const hops = [];
+    await session.send('Page.enable');
+    session.on('Page.frameRequestedNavigation', ({ url, reason }) => hops.push({ url, reason }));
+    await page.goto(client.authorize(CURSOR, 's'));
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForSelector('text=You are signed in');
+    const link = await page.getAttribute('a.button', 'href');
+    assert.ok(link.startsWith(`${CURSOR}?code=`), link);
+    const launched = ({ url, reason }) => url === link && reason === 'metaTagRefresh';
+    for (let count = 0; count < 50 && !hops.some(launched); count += 1) await page.waitForTimeout(100);
+    assert.ok(hops.some(launched), JSON.stringify(hops));
+    await page.click('a.button');
+    assert.match(await body(page), /You can close this window/);
+    const code = new URL(link).searchParams.get('code');
+    // A reload finds the sign-in finished, and says so.
+    await page.reload();
+    await page.waitForSelector('text=Reference');
+    assert.equal((await client.redeem(code, CURSOR)).status, 200);
+  },
+
+  'deny for an application with its own scheme': async (page) => {
+    const client = await register(issuer, CURSOR, 'Cursor');
+    await page.goto(client.authorize(CURSOR, 's'));
+    await deny(page);
+    await page.waitForSelector('text=Nothing was allowed');
+    const link = await page.getAttribute('a.button', 'href');
+    assert.equal(new URL(link).searchParams.get('error'), 'access_denied');
+  },
+
+  'a client on another computer gets its answer by hand': async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await page.check('text=My application runs on another computer');
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForSelector('text=You are signed in');
+    await page.waitForTimeout(500);
+    assert.equal(local.answers.length, 0, 'the answer was redirected all the same');
+    const [command, address] = await page.locator('.copy').allTextContents();
+    assert.equal(command, `curl "${address}"`);
+    // One click selects all of it.
+    await page.click('.copy >> nth=1');
+    assert.equal(await page.evaluate(() => getSelection().toString()), address);
+    await fetch(address);
+    await local.received(1);
+    assert.equal((await client.redeem(local.answers[0].get('code'), local.redirectUri)).status, 200);
+  },
+
+  'the landing page has links that open the editors': async (page) => {
+    await page.goto(`${issuer}/`);
+    const links = await page.$$eval('a.button', (all) => all.map((link) => link.getAttribute('href')));
+    const named = JSON.parse(decodeURIComponent(links.find((link) => link.startsWith('vscode:')).split('?')[1]));
+    assert.deepEqual(named, { name: 'vestibule-dev', type: 'http', url: mcpUrl });
+    const cursor = new URL(links.find((link) => link.startsWith('cursor:'))).searchParams;
+    assert.deepEqual(JSON.parse(atob(cursor.get('config'))), { url: mcpUrl });
+    await page.click('summary >> text=Codex');
+    await page.click('.copy >> text=codex mcp add');
+    const selected = await page.evaluate(() => getSelection().toString());
+    assert.equal(selected, `codex mcp add vestibule-dev --url ${mcpUrl}`);
+  },
+
+  'a person at the address of a resource gets help, with status 401': async (page) => {
+    const response = await page.goto(mcpUrl);
+    assert.equal(response.status(), 401);
+    assert.match(response.headers()['www-authenticate'], /^Bearer resource_metadata=/);
+    assert.match(await body(page), /not for browsers/);
+  },
+};
+
+async function twoTabs(first, { client, local, context }, secondFirst) {
+  const other = await context.newPage();
+  await first.goto(client.authorize(local.redirectUri, 'first'));
+  await other.goto(client.authorize(local.redirectUri, 'second'));
+  await approve(first);
+  await approve(other);
+  await first.waitForSelector('input[name=username]');
+  await other.waitForSelector('input[name=username]');
+  const order = secondFirst ? [other, first] : [first, other];
+  await signIn(order[0], ada);
+  await local.received(1);
+  await signIn(order[1], ada);
+  await local.received(2);
+  const expected = secondFirst ? ['second', 'first'] : ['first', 'second'];
+  assert.deepEqual(local.answers.map((answer) => answer.get('state')), expected);
+  for (const answer of local.answers) {
+    assert.equal((await client.redeem(answer.get('code'), local.redirectUri)).status, 200);
+  }
+}
+
+/** Every page once, left open for a look. */
+const PAGES = {
+  consent: async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+  },
+  'consent-website': async (page) => {
+    const client = await register(issuer, WEBSITE, 'A client with quite a long name that goes on for a while');
+    await page.goto(client.authorize(WEBSITE, 's'));
+  },
+  'consent-scheme': async (page) => {
+    const client = await register(issuer, CURSOR, 'Cursor');
+    await page.goto(client.authorize(CURSOR, 's'));
+  },
+  return: async (page) => {
+    const client = await register(issuer, WEBSITE);
+    await page.goto(client.authorize(WEBSITE, 's'));
+    await deny(page);
+    await page.waitForSelector('a.button');
+  },
+  launch: async (page) => {
+    const client = await register(issuer, CURSOR, 'Cursor');
+    await page.goto(client.authorize(CURSOR, 's'));
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForSelector('a.button');
+  },
+  carry: async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await page.check('#elsewhere');
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForSelector('.copy');
+  },
+  error: async (page) => {
+    await page.goto(`${issuer}/authorize?client_id=unknown`);
+  },
+  logout: async (page) => {
+    await page.goto(`${issuer}/logout`);
+  },
+  'logout-done': async (page) => {
+    await page.goto(`${issuer}/logout/done`);
+  },
+  landing: async (page) => {
+    await page.goto(`${issuer}/`);
+    for (const summary of await page.$$('details:not([open]) summary')) await summary.press('Enter');
+  },
+  resource: async (page) => {
+    await page.goto(mcpUrl);
+  },
+};
+
+const SCREENS = {
+  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
+  desktop: { viewport: { width: 1280, height: 800 } },
+};
+
+let passed = 0;
+const failed = [];
+
+/** Runs one story in a profile of its own. */
+async function run(name, options, story) {
+  const street = { ...(await profile(browser, options)), local: await listener() };
+  try {
+    street.client = await register(issuer, LOOPBACK);
+    await story(street.page, street);
+    assert.deepEqual(street.complaints, [], 'complaints of the browser');
+    passed += 1;
+  } catch (error) {
+    failed.push(name);
+    console.error(`   FAILED: ${name}\n${error.stack}\n   at ${street.page.url()}`);
+    await street.page.screenshot({ path: path.join(shots, `failed-${failed.length}.png`) }).catch(() => {});
+  } finally {
+    street.local.close();
+    await street.context.close();
+  }
+}
+
+for (const [name, story] of Object.entries(stories)) await run(name, {}, story);
+
+const WITHOUT_SCRIPT = [
+  'approve, sign in, and the code reaches another port than registered',
+  'deny stops at a page before a website',
+  'an application with its own scheme is opened from the last page',
+];
+for (const name of WITHOUT_SCRIPT) {
+  await run(`without JavaScript: ${name}`, { javaScriptEnabled: false }, stories[name]);
+}
+await run('without JavaScript: the landing page unfolds', { javaScriptEnabled: false }, async (page) => {
+  await page.goto(`${issuer}/`);
+  const command = page.locator('.copy', { hasText: 'codex mcp add' });
+  assert.equal(await command.isVisible(), false);
+  await page.click('summary >> text=Codex');
+  assert.equal(await command.isVisible(), true);
+});
+
+for (const [screen, options] of Object.entries(SCREENS)) {
+  for (const colorScheme of ['light', 'dark']) {
+    for (const [name, open] of Object.entries(PAGES)) {
+      const title = `${name} ${screen} ${colorScheme}`;
+      await run(title, { ...options, colorScheme }, async (page, street) => {
+        await open(page, street);
+        await inspect(page, title);
+        await page.screenshot({ path: path.join(shots, `${name}-${screen}-${colorScheme}.png`), fullPage: true });
+      });
+    }
+  }
+}
+for (const name of ['consent', 'carry', 'launch', 'error', 'logout', 'landing']) {
+  await run(`${name} in Japanese`, { ...SCREENS.phone, locale: 'ja-JP' }, async (page, street) => {
+    await PAGES[name](page, street);
+    assert.equal(await page.getAttribute('html', 'lang'), 'ja');
+    await inspect(page, `${name} in Japanese`);
+    await page.screenshot({ path: path.join(shots, `${name}-japanese.png`), fullPage: true });
+  });
+}
+
+await browser.close();
+console.log(`   ${passed} passed, ${failed.length} failed`);
+process.exitCode = failed.length === 0 ? 0 : 1;
