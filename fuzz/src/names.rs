@@ -1,6 +1,6 @@
 //! Redirect URIs and client metadata (RFC 7591): where a code may go, and what people are shown.
 
-use vestibule_oauth::client::{Client, ClientMetadata};
+use vestibule_oauth::client::{Client, ClientMetadata, DocumentUrl, MetadataDocument};
 use vestibule_oauth::url::{PrivateUseSchemes, RedirectClass, RedirectUri};
 
 use crate::halves;
@@ -34,11 +34,12 @@ pub fn redirect_uri(data: &[u8]) {
 
 /// Input: the body of a registration, or a metadata document.
 pub fn client_metadata(data: &[u8]) {
+    described(data);
     let Ok(metadata) = serde_json::from_slice::<ClientMetadata>(data) else {
         return;
     };
     let schemes = PrivateUseSchemes::default();
-    let Ok(registration) = metadata.check(&schemes) else {
+    let Ok(registration) = metadata.check(&schemes, true) else {
         return;
     };
     let uris = &registration.redirect_uris;
@@ -56,6 +57,33 @@ pub fn client_metadata(data: &[u8]) {
                 || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         };
         assert!(!name.contains(hides), "{name:?}");
+    }
+}
+
+/// The same text as a metadata document, read from where it says it is.
+fn described(data: &[u8]) {
+    let document: Option<serde_json::Value> = serde_json::from_slice(data).ok();
+    let url = document
+        .as_ref()
+        .and_then(|document| document["client_id"].as_str());
+    let url = url.unwrap_or("https://client.example/document");
+    if let Ok(parsed) = DocumentUrl::parse(url, false) {
+        let normal = url::Url::parse(url).expect("it was parsed");
+        assert_eq!(
+            (normal.as_str(), normal.scheme()),
+            (parsed.as_str(), "https")
+        );
+        assert_eq!(normal.host_str(), Some(parsed.host()));
+    }
+    let schemes = PrivateUseSchemes::default();
+    let Ok(client) = MetadataDocument::read(url, data, &schemes) else {
+        return;
+    };
+    assert_eq!(client.id.as_str(), url);
+    assert!(!client.auth_method.is_secret() && client.name.is_some());
+    assert!(!client.redirect_uris.is_empty());
+    for uri in &client.redirect_uris {
+        check(uri, uri.as_str());
     }
 }
 
