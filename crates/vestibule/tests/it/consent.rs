@@ -1,5 +1,7 @@
 //! `POST /consent`: only the browser that was shown the page decides, and the provider sees nothing of the client's.
 
+mod forms;
+
 use http::{Method, StatusCode};
 use url::Url;
 use vestibule_standin::cognito::{Endpoint, Fault};
