@@ -60,7 +60,9 @@ enum RequestError {
     #[error("response_mode must be 'query'")]
     ResponseMode,
     #[error("state is longer than {MAX_STATE} bytes")]
-    State,
+    StateLength,
+    #[error("state contains control characters")]
+    StateCharacters,
     #[error("the resource is not one of this server's: use the exact URL of the MCP endpoint")]
     Resource,
     #[error("request and request_uri are not supported")]
@@ -144,8 +146,10 @@ fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<
     if params.has("request") || params.has("request_uri") {
         return Err(RequestError::RequestObject);
     }
-    if request.response_type.as_deref() != Some("code") {
-        return Err(RequestError::ResponseType);
+    match request.response_type.as_deref() {
+        Some("code") => {}
+        Some(_) => return Err(RequestError::ResponseType),
+        None => return Err(ParamError::Missing("response_type").into()),
     }
     if request
         .response_mode
@@ -158,10 +162,7 @@ fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<
         request.code_challenge.as_deref(),
         request.code_challenge_method.as_deref(),
     )?;
-    let state = params.get("state")?.map(str::to_owned);
-    if state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
-        return Err(RequestError::State);
-    }
+    let state = checked_state(params)?;
     let resource = house
         .resource_meant(&request.resources)
         .ok_or(RequestError::Resource)?;
@@ -174,6 +175,19 @@ fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<
         state,
         passed,
     })
+}
+
+/// The client's `state`, which is carried through the form and the flow cookie. Control characters, which RFC 6749
+/// appendix A.5 forbids, grow sixfold in the JSON under the seal: the flow would not fit into its cookies.
+fn checked_state(params: &Params) -> Result<Option<String>, RequestError> {
+    let state = params.get("state")?;
+    if state.is_some_and(|state| state.len() > MAX_STATE) {
+        return Err(RequestError::StateLength);
+    }
+    if state.is_some_and(|state| state.contains(char::is_control)) {
+        return Err(RequestError::StateCharacters);
+    }
+    Ok(state.map(str::to_owned))
 }
 
 /// The parameters that some provider of the resource is handed. What is too long, or asks the provider not to ask

@@ -53,8 +53,17 @@ enum Decision {
     },
 }
 
-/// Takes the decision.
-pub async fn consent(State(house): State<Arc<House>>, request: Request) -> Response {
+/// Takes the decision. Whatever redirect follows the form is a 303: no browser may send the form on (law 4, RFC 9700
+/// §4.12).
+pub async fn consent(house: State<Arc<House>>, request: Request) -> Response {
+    let mut response = decide(house, request).await;
+    if response.status() == StatusCode::FOUND {
+        *response.status_mut() = StatusCode::SEE_OTHER;
+    }
+    response
+}
+
+async fn decide(State(house): State<Arc<House>>, request: Request) -> Response {
     match read(&house, request).await {
         Ok((
             ticket,

@@ -1,5 +1,10 @@
 //! `GET /authorize` (RFC 6749 §4.1.1): who may ask, what is asked back, and what an attacker does not get.
 
+mod audience;
+mod requests;
+mod strangers;
+mod strings;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 use vestibule::settings::ResourceSettings;
@@ -10,6 +15,20 @@ use crate::support::{Answer, CALLBACK, Client, MCP, ORIGIN, TestHouse, masked, r
 const STATE: &str = "client state &=#+é";
 const UNKNOWN: &str = "This server does not know the application";
 const STOPPED: &str = "The sign-in was stopped for your safety";
+const UNREADABLE: &str = "This sign-in link is not complete";
+/// A web application's redirect URI; anybody can register one.
+const WEB: &str = "https://app.example/cb";
+/// An application that has claimed a scheme.
+const APP: &str = "cursor://anysphere.cursor-mcp/oauth/callback";
+
+/// The client that the operator configured, with the verifier of its request.
+fn desk() -> Client {
+    Client {
+        id: "desk".to_owned(),
+        redirect_uri: "https://desk.example/cb".to_owned(),
+        verifier: "d".repeat(43),
+    }
+}
 
 /// Sends a good request with one thing changed.
 async fn ask(
@@ -374,7 +393,7 @@ async fn other_mistakes_are_told_to_the_client_with_state_and_iss() {
     let client = house.register(CALLBACK).await;
     for (name, value, error) in [
         ("response_type", "token", "unsupported_response_type"),
-        ("response_type", "", "unsupported_response_type"),
+        ("response_type", "", "invalid_request"),
         ("response_mode", "fragment", "invalid_request"),
         ("response_mode", "form_post", "invalid_request"),
         ("request", "eyJ", "invalid_request"),

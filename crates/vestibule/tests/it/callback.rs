@@ -1,5 +1,7 @@
 //! `GET /callback`: the browser that consented comes back; nobody else, nothing twice, and never the provider's words.
 
+mod endings;
+
 use http::StatusCode;
 use vestibule_standin::cognito::{Endpoint, Fault};
 

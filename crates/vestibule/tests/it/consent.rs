@@ -1,5 +1,7 @@
 //! `POST /consent`: only the browser that was shown the page decides, and the provider sees nothing of the client's.
 
+mod forms;
+
 use http::{Method, StatusCode};
 use url::Url;
 use vestibule_standin::cognito::{Endpoint, Fault};
@@ -118,7 +120,7 @@ async fn denial_is_access_denied_by_redirect_on_this_computer() {
     let mut browser = house.browser();
     let (_, page) = page(&house, &mut browser, CALLBACK).await;
     let answer = decide(&mut browser, &page, "deny").await;
-    assert_eq!(answer.status, StatusCode::FOUND);
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
     answer.told(CALLBACK, "access_denied", Some(STATE));
     assert!(answer.set_cookies().is_empty());
     house.assert_provider_untouched();
@@ -229,7 +231,7 @@ async fn a_ticket_ends_after_fifteen_minutes() {
     house.clock.advance(899);
     assert_eq!(
         decide(&mut browser, &page, "deny").await.status,
-        StatusCode::FOUND
+        StatusCode::SEE_OTHER
     );
     house.clock.advance(1);
     let answer = decide(&mut browser, &page, "approve").await;
@@ -294,7 +296,7 @@ async fn a_provider_that_is_down_is_told_to_the_client_and_forgotten_when_it_is_
     let mut browser = house.browser();
     let (_, page) = page(&house, &mut browser, CALLBACK).await;
     let answer = decide(&mut browser, &page, "approve").await;
-    assert_eq!(answer.status, StatusCode::FOUND);
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
     answer.told(CALLBACK, "temporarily_unavailable", Some(STATE));
     assert!(answer.set_cookies().is_empty());
     let ready = house.get("/readyz").await;

@@ -1,5 +1,7 @@
 //! `POST /register` (RFC 7591): real clients' registrations pass, dangerous ones do not, and nothing is stored.
 
+mod wire;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use vestibule::keys::KeyRing;
