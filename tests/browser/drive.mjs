@@ -128,6 +128,8 @@ const stories = {
     await signIn(page, ada);
     await local.received(1);
     const code = local.answers[0].get('code');
+    // The client has it before the browser shows what the client answered.
+    await page.waitForSelector('text=The client has it');
     await page.reload();
     await page.goBack();
     assert.notEqual(await body(page), '');
