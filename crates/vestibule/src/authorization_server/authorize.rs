@@ -23,7 +23,7 @@ use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::clients::UnknownClient;
 use crate::clients::policy::Refusal;
-use crate::grants::{ClientDigest, ConsentTicket};
+use crate::grants::{CheckedRequest, ClientDigest, ConsentTicket};
 use crate::limits::{Limited, network_of};
 use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
@@ -240,16 +240,15 @@ fn consent_page(
     let resource = valid.resource;
     let scopes = valid.scope.clone();
     let providers = house.providers_of(resource);
-    let ticket = ConsentTicket::new(
-        ClientDigest::of(&client.id),
-        redirect.clone(),
-        valid.state,
-        valid.challenge,
-        &resource.path,
-        valid.scope,
-        &browser,
-    )
-    .passing(valid.passed);
+    let request = CheckedRequest {
+        client: ClientDigest::of(&client.id),
+        redirect: redirect.clone(),
+        state: valid.state,
+        challenge: valid.challenge,
+        resource: resource.path.clone(),
+        scope: valid.scope,
+    };
+    let ticket = ConsentTicket::new(request, &browser).passing(valid.passed);
     let ticket = house.sealer().seal(
         &ticket,
         Some(house.now().plus(ConsentTicket::LIFETIME)),

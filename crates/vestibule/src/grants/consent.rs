@@ -3,29 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use vestibule_oauth::client::MatchedRedirect;
-use vestibule_oauth::pkce::CodeChallenge;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::scope::ScopeSet;
 
-use super::{ClientDigest, Flow, fingerprint};
+use super::{CheckedRequest, Flow, fingerprint};
 use crate::seal::{Kind, Sealable};
 
-/// What the user is asked to approve. Made only from a request whose client, redirect URI, PKCE challenge, resource and
-/// scopes were checked.
+/// What the user is asked to approve, bound to the browser that was shown it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConsentTicket {
-    #[serde(rename = "c")]
-    client: ClientDigest,
-    #[serde(rename = "u")]
-    redirect: MatchedRedirect,
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    state: Option<String>,
-    #[serde(rename = "p")]
-    challenge: CodeChallenge,
-    #[serde(rename = "r")]
-    resource: String,
-    #[serde(rename = "o")]
-    scope: ScopeSet,
+    #[serde(rename = "a")]
+    request: CheckedRequest,
     /// Parameters of the client's request that a provider may be handed.
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     passed: Vec<(String, String)>,
@@ -43,22 +31,9 @@ impl ConsentTicket {
     pub const LIFETIME: u64 = 900;
 
     /// Writes the ticket for a checked request.
-    pub fn new(
-        client: ClientDigest,
-        redirect: MatchedRedirect,
-        state: Option<String>,
-        challenge: CodeChallenge,
-        resource: &str,
-        scope: ScopeSet,
-        browser: &str,
-    ) -> Self {
+    pub fn new(request: CheckedRequest, browser: &str) -> Self {
         Self {
-            client,
-            redirect,
-            state,
-            challenge,
-            resource: resource.to_owned(),
-            scope,
+            request,
             passed: Vec::new(),
             browser: fingerprint(browser),
         }
@@ -79,26 +54,17 @@ impl ConsentTicket {
 
     /// The user said yes: the sign-in at the provider can begin.
     pub fn approve(self, provider: &str, random: &dyn Random) -> Flow {
-        Flow::begin(
-            provider.to_owned(),
-            self.client,
-            self.redirect,
-            self.state,
-            self.challenge,
-            self.resource,
-            self.scope,
-            random,
-        )
+        Flow::begin(provider.to_owned(), self.request, random)
     }
 
     /// Path of the resource.
     pub fn resource(&self) -> &str {
-        &self.resource
+        &self.request.resource
     }
 
     /// What the user is asked to approve.
     pub fn scope(&self) -> &ScopeSet {
-        &self.scope
+        &self.request.scope
     }
 
     /// Parameters of the client's request that a provider may be handed.
@@ -108,11 +74,11 @@ impl ConsentTicket {
 
     /// Where the client is told that the user said no, or that the provider cannot be asked.
     pub fn redirect(&self) -> &MatchedRedirect {
-        &self.redirect
+        &self.request.redirect
     }
 
     /// The client's own `state`, unchanged.
     pub fn client_state(&self) -> Option<&str> {
-        self.state.as_deref()
+        self.request.state.as_deref()
     }
 }

@@ -6,10 +6,9 @@ use thiserror::Error;
 use vestibule_oauth::client::MatchedRedirect;
 use vestibule_oauth::pkce::{CodeChallenge, CodeVerifier};
 use vestibule_oauth::random::Random;
-use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::AuthorizationCode;
 
-use super::{ClientDigest, Code};
+use super::{CheckedRequest, Code};
 use crate::seal::{Kind, Sealable};
 
 /// The callback's `state` belongs to another flow than the cookie.
@@ -25,18 +24,8 @@ pub struct Flow {
     /// Id of the provider that was asked; nobody else may answer.
     #[serde(rename = "d")]
     provider: String,
-    #[serde(rename = "c")]
-    client: ClientDigest,
-    #[serde(rename = "u")]
-    redirect: MatchedRedirect,
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    state: Option<String>,
-    #[serde(rename = "p")]
-    challenge: CodeChallenge,
-    #[serde(rename = "r")]
-    resource: String,
-    #[serde(rename = "o")]
-    scope: ScopeSet,
+    #[serde(rename = "a")]
+    request: CheckedRequest,
     #[serde(rename = "n")]
     nonce: String,
     #[serde(rename = "v", with = "super::carried_verifier")]
@@ -54,29 +43,11 @@ impl Flow {
     /// How long a user may take at the provider, in seconds (at most ten minutes: MCP security best practices).
     pub const LIFETIME: u64 = 600;
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a sign-in is exactly these facts, none of them optional"
-    )]
-    pub(super) fn begin(
-        provider: String,
-        client: ClientDigest,
-        redirect: MatchedRedirect,
-        state: Option<String>,
-        challenge: CodeChallenge,
-        resource: String,
-        scope: ScopeSet,
-        random: &dyn Random,
-    ) -> Self {
+    pub(super) fn begin(provider: String, request: CheckedRequest, random: &dyn Random) -> Self {
         Self {
             id: random.token(16),
             provider,
-            client,
-            redirect,
-            state,
-            challenge,
-            resource,
-            scope,
+            request,
             nonce: random.token(16),
             verifier: CodeVerifier::generate(random),
             elsewhere: false,
@@ -123,7 +94,7 @@ pub struct Returned(Flow);
 impl Returned {
     /// Where the client is told about success or failure. The user approved this very address.
     pub fn redirect(&self) -> &MatchedRedirect {
-        &self.0.redirect
+        &self.0.request.redirect
     }
 
     /// Id of the provider that was asked.
@@ -133,7 +104,7 @@ impl Returned {
 
     /// The client's own `state`, unchanged.
     pub fn client_state(&self) -> Option<&str> {
-        self.0.state.as_deref()
+        self.0.request.state.as_deref()
     }
 
     /// True when the user carries the answer to another computer.
@@ -145,11 +116,11 @@ impl Returned {
     pub fn with_code(self, provider_code: AuthorizationCode) -> Code {
         Code {
             provider: self.0.provider,
-            client: self.0.client,
-            redirect: self.0.redirect.uri().clone(),
-            challenge: self.0.challenge,
-            resource: self.0.resource,
-            scope: self.0.scope,
+            client: self.0.request.client,
+            redirect: self.0.request.redirect.uri().clone(),
+            challenge: self.0.request.challenge,
+            resource: self.0.request.resource,
+            scope: self.0.request.scope,
             nonce: self.0.nonce,
             verifier: self.0.verifier,
             carried: provider_code.0,

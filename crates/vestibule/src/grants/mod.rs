@@ -5,6 +5,7 @@
 //! away, nothing is stored (design §3).
 
 mod access;
+mod checked;
 mod code;
 mod consent;
 mod flow;
@@ -12,6 +13,7 @@ mod grant;
 mod revoked;
 
 pub use access::Access;
+pub use checked::CheckedRequest;
 pub use code::{Code, RedeemError, Redeemed};
 pub use consent::ConsentTicket;
 pub use flow::{Flow, NotThisFlow, Returned};
