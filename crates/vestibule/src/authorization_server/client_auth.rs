@@ -1,15 +1,21 @@
 //! The client of a token or revocation request: read, found and proven; and what one that fails is told (RFC 6749 §5.2).
 
+use axum::extract::Request;
+use http::header::AUTHORIZATION;
 use thiserror::Error;
 
 use vestibule_oauth::client::Client;
 use vestibule_oauth::error::ErrorCode;
-use vestibule_oauth::params::Params;
+use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::token::{PresentedClient, TokenRequestError};
 
-use super::respond::Outside;
+use super::respond::{self, BodyError, Outside};
 use crate::House;
 use crate::clients::{ClientAuthError, UnknownClient};
+use crate::limits::{Limited, OverLimit, network_of};
+
+/// Bytes of a form: a refresh token of ours holds the provider's (about 2 KiB).
+const MAX_BODY: usize = 64 * 1024;
 
 /// Seconds after which a client whose document or keys were away may try again: as long as its origin is left alone.
 const RETRY_AFTER: u64 = 30;
@@ -28,8 +34,31 @@ pub(super) enum ClientRefusal {
     },
 }
 
+/// The head of `/token` and `/revoke`: the form, and the client that sent it, proven and within its limit.
+///
+/// The client comes before the rest: an unknown one must hear `invalid_client` and register again, whatever it brings.
+pub(super) async fn read_form<E>(
+    house: &House,
+    request: Request,
+    endpoint: Limited,
+) -> Result<(Client, Params), E>
+where
+    E: From<BodyError> + From<ParamError> + From<ClientRefusal> + From<OverLimit>,
+{
+    let network = network_of(&request);
+    let (headers, body) =
+        respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
+    let params = Params::parse(&body)?;
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .map(|value| value.to_str().unwrap_or_default());
+    let client = authenticate(house, authorization, &params).await?;
+    house.limits().client(endpoint, &client.id, network)?;
+    Ok((client, params))
+}
+
 /// Who asks, and is it true?
-pub(super) async fn authenticate(
+async fn authenticate(
     house: &House,
     authorization: Option<&str>,
     params: &Params,

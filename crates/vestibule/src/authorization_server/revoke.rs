@@ -8,23 +8,21 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::client::Client;
-use vestibule_oauth::params::{ParamError, Params};
+use vestibule_oauth::params::ParamError;
 use vestibule_oauth::token::TokenRequestError;
 
 use super::client_auth::{self, ClientRefusal};
-use super::respond::{self, BodyError, Outside, refuse};
+use super::respond::{BodyError, Outside, refuse};
 use crate::House;
 use crate::grants::Grant;
-use crate::limits::{Limited, OverLimit, network_of};
+use crate::limits::{Limited, OverLimit};
 use crate::provider::ProviderError;
 use crate::seal::Kind;
-
-const MAX_BODY: usize = 64 * 1024;
 
 /// Why a revocation failed.
 #[derive(Debug, Error)]
@@ -62,17 +60,8 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
 }
 
 async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
-    let network = network_of(&request);
-    let (headers, body) =
-        respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
-    let params = Params::parse(&body)?;
-    let authorization = headers
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().unwrap_or_default());
-    let client = client_auth::authenticate(house, authorization, &params).await?;
-    house
-        .limits()
-        .client(Limited::Revoke, &client.id, network)?;
+    let (client, params) =
+        client_auth::read_form::<RevokeError>(house, request, Limited::Revoke).await?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
     let token = params.require("token")?;
     if token.starts_with(Kind::Grant.prefix()) {

@@ -5,30 +5,26 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use vestibule_oauth::client::Client;
 use vestibule_oauth::error::ErrorCode;
-use vestibule_oauth::params::{ParamError, Params};
+use vestibule_oauth::params::ParamError;
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
 use vestibule_oauth::secret::{AuthorizationCode, RefreshToken};
 use vestibule_oauth::token::{TokenRequest, TokenRequestError, TokenResponse};
 
 use super::client_auth::{self, ClientRefusal};
-use super::respond::{self, BodyError, Outside, json, refuse};
+use super::respond::{BodyError, Outside, json, refuse};
 use crate::House;
 use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
 use crate::issuer::MintError;
-use crate::limits::{Limited, OverLimit, network_of};
+use crate::limits::{Limited, OverLimit};
 use crate::provider::{ProviderError, ProviderTokens, groups};
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings};
-
-/// A refresh token of ours holds the provider's (about 2 KiB).
-const MAX_BODY: usize = 64 * 1024;
 
 /// Why no token was issued.
 #[derive(Debug, Error)]
@@ -96,16 +92,8 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
 }
 
 async fn handle(house: &House, request: Request) -> Result<Response, TokenError> {
-    let network = network_of(&request);
-    let (headers, body) =
-        respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
-    let params = Params::parse(&body)?;
-    let authorization = headers
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().unwrap_or_default());
-    // The client comes first: an unknown one must hear `invalid_client` and register again, whatever grant it brings.
-    let client = client_auth::authenticate(house, authorization, &params).await?;
-    house.limits().client(Limited::Token, &client.id, network)?;
+    let (client, params) =
+        client_auth::read_form::<TokenError>(house, request, Limited::Token).await?;
     let issue = match TokenRequest::parse(&params)? {
         TokenRequest::AuthorizationCode {
             code,
