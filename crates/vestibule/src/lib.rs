@@ -19,6 +19,7 @@ mod routes;
 pub mod seal;
 pub mod serve;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod test_directory;
@@ -42,6 +43,7 @@ use limits::{Limits, OriginLock};
 use provider::Provider;
 use seal::{NoSealingKey, Sealer};
 use settings::{ResourceSettings, Settings};
+use store::Store;
 
 /// Why the house cannot be built from settings that are fine in themselves.
 #[derive(Debug, Error)]
@@ -80,6 +82,7 @@ pub struct House {
     issuer: Arc<TokenIssuer>,
     clients: ClientRegistry,
     providers: Vec<Provider>,
+    store: Option<Arc<dyn Store>>,
     revoked: Arc<RevokedTokens>,
     documents: Documents,
     gateway: Gateway,
@@ -88,10 +91,11 @@ pub struct House {
 }
 
 impl House {
-    /// Builds the house. Talks to nobody: provider and upstreams may be down.
+    /// Builds the house. Talks to nobody: provider, upstreams and store may be down. Without a store, state is carried.
     pub fn build(
         settings: Settings,
         ring: &KeyRing,
+        store: Option<Arc<dyn Store>>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Arc<Self>, BuildError> {
@@ -127,6 +131,7 @@ impl House {
             sealer,
             issuer,
             providers,
+            store,
             revoked,
             gateway,
             limits,
@@ -189,6 +194,11 @@ impl House {
         } else {
             subject.to_owned()
         }
+    }
+
+    /// Where grants are kept; `None` when they are carried.
+    pub(crate) fn store(&self) -> Option<&dyn Store> {
+        self.store.as_deref()
     }
 
     pub(crate) fn revoked(&self) -> &RevokedTokens {

@@ -180,7 +180,7 @@ pub(super) async fn run(
         .map(|resource| (resource.uri.as_str().to_owned(), server_name(resource)))
         .unwrap_or_default();
     let limits = ServeLimits::from(&settings.server);
-    let house = House::build(settings, &ring, clock, random)?;
+    let house = House::build(settings, &ring, None, clock, random)?;
 
     let ready = Ready {
         mcp_url: &mcp_url,

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
-        let house = House::build(settings, &ring, clock, random).map_err(Failure::usage)?;
+        let house = House::build(settings, &ring, None, clock, random).map_err(Failure::usage)?;
         print::line(&announcement);
         let drained = serve(listeners, house.router(), limits, tls, shutdown).await;
         tracing::info!(aborted = drained.aborted, "stopped");

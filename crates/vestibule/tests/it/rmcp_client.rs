@@ -75,7 +75,7 @@ impl Street {
         change(&mut settings);
         let ring = KeyRing::generate(&[SigningAlg::Es256], clock.now(), &SystemRandom).unwrap();
         let limits = ServeLimits::from(&settings.server);
-        let house = House::build(settings, &ring, clock, Arc::new(SystemRandom)).unwrap();
+        let house = House::build(settings, &ring, None, clock, Arc::new(SystemRandom)).unwrap();
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
         tokio::spawn(vestibule::serve::run(

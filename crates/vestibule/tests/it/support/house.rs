@@ -14,6 +14,7 @@ use vestibule::provider::profile;
 use vestibule::settings::{
     CredentialSettings, KeysSettings, PreRegistered, ProviderSettings, ResourceSettings, Settings,
 };
+use vestibule::store::{MemoryStore, Store};
 use vestibule_oauth::jose::SigningAlg;
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::random::SystemRandom;
@@ -41,6 +42,8 @@ pub(crate) struct TestHouse {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) settings: Settings,
     pub(crate) ring: KeyRing,
+    /// Shared by all replicas.
+    pub(crate) store: Option<Arc<dyn Store>>,
 }
 
 /// A registered client with the verifier of its request.
@@ -72,6 +75,28 @@ impl TestHouse {
 
     /// With another pool.
     pub(crate) async fn build(options: CognitoOptions, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_store(options, |_| None, change).await
+    }
+
+    /// With a store in memory that all replicas share.
+    pub(crate) async fn stored(
+        options: CognitoOptions,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        Self::with_store(
+            options,
+            |clock| Some(Arc::new(MemoryStore::new(clock))),
+            change,
+        )
+        .await
+    }
+
+    /// With a store, made with the clock of the house.
+    pub(crate) async fn with_store(
+        options: CognitoOptions,
+        store: impl FnOnce(Arc<dyn Clock>) -> Option<Arc<dyn Store>>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let cognito = Cognito::start(options, Arc::clone(&clock) as Arc<dyn Clock>)
             .await
@@ -104,7 +129,8 @@ impl TestHouse {
         settings.clients.preregistered.push(desk);
         change(&mut settings);
         let ring = KeyRing::generate(&SigningAlg::ALL, clock.now(), &SystemRandom).unwrap();
-        let router = replica(&settings, &ring, &clock, 1);
+        let store = store(Arc::clone(&clock) as Arc<dyn Clock>);
+        let router = replica(&settings, &ring, store.clone(), &clock, 1);
         Self {
             router,
             cognito,
@@ -112,17 +138,24 @@ impl TestHouse {
             clock,
             settings,
             ring,
+            store,
         }
     }
 
     /// Another replica: its own process state, the same key file.
     pub(crate) fn replica(&self, seed: u64) -> Router {
-        replica(&self.settings, &self.ring, &self.clock, seed)
+        replica(
+            &self.settings,
+            &self.ring,
+            self.store.clone(),
+            &self.clock,
+            seed,
+        )
     }
 
     /// A replica with other settings.
     pub(crate) fn replica_with(&self, settings: &Settings, seed: u64) -> Router {
-        replica(settings, &self.ring, &self.clock, seed)
+        replica(settings, &self.ring, self.store.clone(), &self.clock, seed)
     }
 
     pub(crate) fn browser(&self) -> Browser {
@@ -334,11 +367,18 @@ impl Tokens {
     }
 }
 
-fn replica(settings: &Settings, ring: &KeyRing, clock: &Arc<ManualClock>, seed: u64) -> Router {
+fn replica(
+    settings: &Settings,
+    ring: &KeyRing,
+    store: Option<Arc<dyn Store>>,
+    clock: &Arc<ManualClock>,
+    seed: u64,
+) -> Router {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     House::build(
         settings.clone(),
         ring,
+        store,
         clock,
         Arc::new(SeededRandom::new(seed)),
     )
