@@ -282,6 +282,11 @@ async fn show_or_skip(
     let flow = Flow::remembered(provider.id().to_owned(), request, user, house.random());
     match to_provider(house, provider, &flow, &passed).await {
         Ok(mut response) => {
+            tracing::info!(
+                client_name = client.name.as_deref().unwrap_or("-"),
+                resource = resource.path,
+                "consent page skipped: remembered"
+            );
             memory.use_now(asked, house.now());
             remembered::keep(house, response.headers_mut(), memory);
             response

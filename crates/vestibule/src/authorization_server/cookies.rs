@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use vestibule_oauth::url::Origin;
 
 /// Longest value in one cookie. Browsers allow 4096 bytes for name and value together.
-pub(super) const CHUNK: usize = 3800;
+const CHUNK: usize = 3800;
 /// More chunks than any flow needs (4 KiB of state make two).
 const MAX_CHUNKS: usize = 4;
 

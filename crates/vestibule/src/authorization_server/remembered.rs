@@ -13,12 +13,14 @@ use vestibule_oauth::params::Params;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::url::RedirectClass;
 
-use super::cookies::{CHUNK, Cookies};
+use super::cookies::Cookies;
 use crate::House;
 use crate::grants::{Asked, Memory, Remembered};
 
 /// Longest `state`, in bytes, with which a decision can be remembered: it travels twice, with all else, in cookies.
 const MAX_STATE: usize = 1024;
+/// Longest cookie, in bytes: some proxies refuse 8 KiB of cookies, and a flow needs its share (FastMCP #3747).
+const MAX_MEMORY: usize = 3000;
 
 /// What a decision on this request would be remembered as; `None` when the user is to be asked each time.
 pub(super) fn asked(
@@ -79,7 +81,7 @@ pub(super) fn keep(house: &House, headers: &mut HeaderMap, mut memory: Memory) {
     while !memory.is_empty() {
         let until = house.now().plus(lifetime.as_secs());
         let sealed = house.sealer().seal(&memory, Some(until), house.random());
-        if sealed.len() <= CHUNK {
+        if sealed.len() <= MAX_MEMORY {
             return cookies.set_memory(headers, &sealed, lifetime.as_secs());
         }
         memory.forget_oldest();

@@ -114,7 +114,7 @@ impl Sealable for Memory {
 }
 
 impl Memory {
-    /// More applications than a person uses from one browser; as many as fit into one cookie.
+    /// More applications than a person uses from one browser; as many as fit into one small cookie.
     pub const MOST: usize = 8;
 
     /// Leaves out what is older than `lifetime` seconds, which the operator may have shortened meanwhile.
