@@ -26,7 +26,7 @@ use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::clients::UnknownClient;
 use crate::clients::policy::Refusal;
-use crate::grants::{Asked, CheckedRequest, ClientDigest, ConsentTicket, Flow};
+use crate::grants::{Asked, CheckedRequest, ClientDigest, ConsentTicket, Flow, Remembered};
 use crate::limits::{Limited, network_of};
 use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
@@ -273,7 +273,7 @@ async fn show_or_skip(
     });
     let (Some(asked), Some(decision), Some(provider)) = (&asked, &decision, provider) else {
         let approved = asked.as_ref().and_then(|asked| memory.find(asked));
-        let approved = approved.map(|decision| decision.scope().clone());
+        let approved = approved.map(Remembered::scope);
         return consent_page(house, headers, client, redirect, valid, asked, approved);
     };
     let client_state = valid.state.clone();
@@ -308,7 +308,7 @@ fn consent_page(
     redirect: &MatchedRedirect,
     valid: ValidAuthorization<'_>,
     asked: Option<Asked>,
-    approved: Option<ScopeSet>,
+    approved: Option<&ScopeSet>,
 ) -> Response {
     let remember_days = asked
         .as_ref()
@@ -351,7 +351,7 @@ fn consent_page(
                 let words =
                     detail.and_then(|detail| detail.description_in(pages::language(headers)));
                 let line = ScopeLine::new(name, words);
-                let known = approved.as_ref().is_none_or(|scope| scope.contains(name));
+                let known = approved.is_none_or(|scope| scope.contains(name));
                 ScopeLine {
                     is_new: !known,
                     ..line

@@ -105,7 +105,7 @@ async fn answer(
     let code = match flow.with_code(code) {
         Step::Answer(code) => code,
         Step::Identify(identify) => {
-            let next = learn_user(house, headers, provider, *identify).await;
+            let next = learn_user(house, headers, provider, identify).await;
             return Ok(next.unwrap_or_else(|error| {
                 let refusal = RedirectError::from(&error);
                 refusal.respond(house, &redirect, client_state.as_deref(), true)
@@ -130,10 +130,10 @@ async fn learn_user(
     house: &House,
     headers: &HeaderMap,
     provider: &Provider,
-    identify: Identify,
+    approved: Identify,
 ) -> Result<Response, ProviderError> {
     let tokens = provider
-        .exchange(&identify.provider_code, &identify.verifier, &identify.nonce)
+        .exchange(&approved.provider_code, &approved.verifier, &approved.nonce)
         .await?;
     let identity = tokens
         .identity
@@ -141,14 +141,14 @@ async fn learn_user(
     let user = UserDigest::of(provider.id(), &identity.subject);
     let mut memory = remembered::memory(house, headers);
     memory.put(Remembered::new(
-        identify.asked.clone(),
-        identify.scope().clone(),
+        approved.asked.clone(),
+        approved.scope().clone(),
         provider.id().to_owned(),
         user.clone(),
         house.now(),
     ));
-    let passed = identify.passed.clone();
-    let flow = identify.learned(user, house.random());
+    let passed = approved.passed.clone();
+    let flow = approved.learned(user, house.random());
     let mut response = to_provider(house, provider, &flow, &passed).await?;
     remembered::keep(house, response.headers_mut(), memory);
     Ok(response)

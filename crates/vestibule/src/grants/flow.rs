@@ -174,7 +174,7 @@ impl Returned {
             Whose::Anybodys => None,
             Whose::Only(user) => Some(user),
             Whose::Unknown(asked, passed) => {
-                return Step::Identify(Box::new(Identify {
+                return Step::Identify(Identify {
                     provider: self.0.provider,
                     request: self.0.request,
                     nonce: self.0.nonce,
@@ -182,7 +182,7 @@ impl Returned {
                     provider_code,
                     asked,
                     passed,
-                }));
+                });
             }
         };
         Step::Answer(Code {
@@ -206,7 +206,7 @@ pub enum Step {
     /// A code for the client.
     Answer(Code),
     /// Nothing for the client yet.
-    Identify(Box<Identify>),
+    Identify(Identify),
 }
 
 /// A provider's code that says who approved, and the request that then goes on.

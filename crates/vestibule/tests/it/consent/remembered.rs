@@ -512,7 +512,9 @@ async fn denying_and_signing_out_forget() {
 
 #[tokio::test]
 async fn the_memory_of_many_applications_stays_one_small_cookie() {
-    let long: String = (0..8).map(|n| format!("{n}{} ", "s".repeat(60))).collect();
+    let long = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .map(|letter| letter.repeat(60))
+        .join(" ");
     let house = TestHouse::with(|settings| {
         remember(settings);
         settings.resources[0].scopes = ScopeSet::parse(&long);
