@@ -47,8 +47,12 @@ async fn every_method_without_a_token_gets_the_challenge_first() {
                     .await;
                 let why = format!("{method} {path} {headers:?}");
                 assert_eq!(answer.status, 401, "{why}");
-                assert_eq!(answer.header("www-authenticate"), CHALLENGE, "{why}");
-                assert_eq!(answer.header("x-mcp-challenge"), CHALLENGE, "{why}");
+                let challenge = match path {
+                    "/mcp/" => CHALLENGE.replace("/mcp\"", "/mcp/\""),
+                    _ => CHALLENGE.to_owned(),
+                };
+                assert_eq!(answer.header("www-authenticate"), challenge, "{why}");
+                assert_eq!(answer.header("x-mcp-challenge"), challenge, "{why}");
                 assert_eq!(answer.header("cache-control"), "no-store", "{why}");
                 assert_eq!(answer.header("content-type"), "application/json", "{why}");
             }
@@ -73,6 +77,25 @@ async fn the_document_named_in_the_challenge_leads_to_this_server() {
         document["scopes_supported"],
         json!(["mcp:read", "mcp:write"])
     );
+}
+
+/// RFC 9728 §3.3: who types the URL with a slash must read that spelling in the document, or may not use it.
+#[tokio::test]
+async fn whoever_types_the_url_with_a_slash_reads_it_with_the_slash() {
+    let house = TestHouse::new().await;
+    let answer = house.get("/mcp/").await;
+    assert_eq!(answer.status, 401);
+    let challenge = answer.header("www-authenticate");
+    let url = challenge.split('"').nth(1).unwrap();
+    let path = url.strip_prefix("https://mcp.example.test").unwrap();
+    let document = house.get(path).await.json();
+    assert_eq!(document["resource"], "https://mcp.example.test/mcp/");
+    // A bad token is answered with the same document, and a good one opens both spellings.
+    let answer = house.tool_at("/mcp/", "x", &[], "whoami").await;
+    assert!(answer.header("www-authenticate").contains(url));
+    let (_, tokens) = house.sign_in().await;
+    house.whoami_at("/mcp/", &tokens.access).await;
+    house.whoami_at("/mcp", &tokens.access).await;
 }
 
 #[tokio::test]
