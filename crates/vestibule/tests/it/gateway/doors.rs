@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use vestibule::settings::{ResourceSettings, Settings, TokenFormat};
 use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::url::Origin;
 
 use crate::support::{CHALLENGE, TestHouse, Tokens, tool_call};
 
@@ -353,6 +354,30 @@ async fn a_preflight_needs_no_token_and_a_foreign_page_gets_nothing() {
         .await;
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("access-control-allow-origin"), own);
+}
+
+/// DNS rebinding: a page whose own name leads to this computer must not reach a server that has no TLS to tell them apart.
+#[tokio::test]
+async fn a_development_server_answers_to_its_loopback_names_only() {
+    let house = TestHouse::with(|settings| {
+        settings.public_url = Origin::parse("http://localhost:8080").unwrap();
+    })
+    .await;
+    for (host, status) in [
+        ("localhost:8080", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8080", 200),
+        ("evil.example:8080", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example:8080", 403),
+        ("localhost:8080@evil.example", 403),
+        ("", 403),
+    ] {
+        let request = http::Request::get("/.well-known/oauth-authorization-server");
+        let request = request.header("host", host);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        assert_eq!(house.send(request).await.status, status, "{host}");
+    }
 }
 
 #[tokio::test]
