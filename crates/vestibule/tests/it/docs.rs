@@ -2,6 +2,7 @@
 
 mod configuration;
 mod files;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
