@@ -99,15 +99,12 @@ impl Description {
                 .split_once("](")
                 .and_then(|(label, tail)| Some((label, tail.split_once(')')?.1)));
             text.push_str(before);
-            match link.filter(|(label, _)| !label.contains(']')) {
-                Some((label, after)) => {
-                    text.push_str(label);
-                    rest = after;
-                }
-                None => {
-                    text.push('[');
-                    rest = after;
-                }
+            if let Some((label, after)) = link.filter(|(label, _)| !label.contains(']')) {
+                text.push_str(label);
+                rest = after;
+            } else {
+                text.push('[');
+                rest = after;
             }
         }
         text + rest

@@ -52,7 +52,7 @@ pub enum Origin {
         /// As it is written.
         path: String,
         /// Who names it.
-        named_by: Box<Origin>,
+        named_by: Box<Self>,
     },
     /// The defaults of this kind of provider.
     Preset {
@@ -71,7 +71,7 @@ pub enum Origin {
     /// Something stronger says the same in another form.
     Overruled {
         /// Where it is written.
-        written: Box<Origin>,
+        written: Box<Self>,
     },
 }
 

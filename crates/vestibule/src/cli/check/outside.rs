@@ -36,39 +36,49 @@ pub(super) async fn get(
 
 /// Asks an upstream for a session, without a token.
 pub(super) async fn upstream(resource: &ResourceSettings, findings: &mut Findings) {
-    const SLUG: &str = "upstream";
     let url = resource.upstream.as_str();
     let name = format!("resource {}", resource.path);
     let Ok(trust) = trust(&name, url, resource.ca_file.as_deref()) else {
+        // Said already, when the house was built.
         return;
     };
     let outbound = Outbound::new(AddressPolicy::Configured, &trust);
-    let finding = |severity, message: String| {
-        let message = format!("{name}: {message}");
-        Finding::new(severity, SLUG, message).key("resource.upstream")
-    };
-    let response = match head(&outbound, initialize(url), PATIENCE.min(resource.timeout)).await {
-        Ok(response) => response,
-        Err(error) => {
-            let finding = finding(Severity::Error, format!("{url} cannot be reached: {error}"))
-                .why("Users sign in and then get 502.")
-                .fix("start it, or correct `resource.upstream`");
-            findings.add(finding);
-            return;
-        }
-    };
-    let status = response.status();
-    let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
-    findings.add(match status {
-        StatusCode::UNAUTHORIZED if challenged => {
+    let answer = head(&outbound, initialize(url), PATIENCE.min(resource.timeout)).await;
+    findings.add(match answer {
+        Ok(answer) => verdict(resource, &answer),
+        Err(error) => of_upstream(
+            resource,
+            Severity::Error,
+            format!("{url} cannot be reached: {error}"),
+        )
+        .why("Users sign in and then get 502.")
+        .fix("start it, or correct `resource.upstream`"),
+    });
+}
+
+fn of_upstream(resource: &ResourceSettings, severity: Severity, message: String) -> Finding {
+    let message = format!("resource {}: {message}", resource.path);
+    Finding::new(severity, "upstream", message).key("resource.upstream")
+}
+
+/// What the answer to somebody without a token says of an upstream.
+fn verdict(resource: &ResourceSettings, answer: &Response<()>) -> Finding {
+    let url = resource.upstream.as_str();
+    let status = answer.status();
+    let finding = |severity, message: String| of_upstream(resource, severity, message);
+    match status {
+        StatusCode::UNAUTHORIZED if answer.headers().contains_key(WWW_AUTHENTICATE) => {
             finding(Severity::Ok, format!("{url} answers and asks for a token"))
         }
         StatusCode::UNAUTHORIZED => {
             finding(Severity::Ok, format!("{url} answers and refuses who has no credential"))
         }
-        status if status.is_success() => open(resource, url, &finding),
+        status if status.is_success() => open(resource, &finding),
         StatusCode::FORBIDDEN => finding(Severity::Warning, format!("{url} answers 403"))
-            .why("It wants something that is not a bearer token: signed requests (IAM), another network, or a firewall is in the way.")
+            .why(
+                "It wants something that is not a bearer token: signed requests (IAM) or another network; or a firewall is \
+                 in the way.",
+            )
             .fix("let it accept bearer tokens, or name the header it wants in `resource.credential`"),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             finding(Severity::Error, format!("{url} answers {status} to an MCP request"))
@@ -80,19 +90,20 @@ pub(super) async fn upstream(resource: &ResourceSettings, findings: &mut Finding
                 .why("Redirects of an upstream are not followed.")
                 .fix("write the address that it leads to")
         }
-        status if status.is_server_error() => finding(Severity::Error, format!("{url} answers {status}"))
-            .why("Users get the same."),
-        status => finding(Severity::Warning, format!("{url} answers {status} to `initialize` without a token"))
-            .why("An MCP server answers 401 or 200 here."),
-    });
+        status if status.is_server_error() => {
+            finding(Severity::Error, format!("{url} answers {status}")).why("Users get the same.")
+        }
+        status => finding(
+            Severity::Warning,
+            format!("{url} answers {status} to `initialize` without a token"),
+        )
+        .why("An MCP server answers 401 or 200 here."),
+    }
 }
 
 /// It lets everybody in.
-fn open(
-    resource: &ResourceSettings,
-    url: &str,
-    finding: &impl Fn(Severity, String) -> Finding,
-) -> Finding {
+fn open(resource: &ResourceSettings, finding: &impl Fn(Severity, String) -> Finding) -> Finding {
+    let url = resource.upstream.as_str();
     let here = url::Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(is_loopback_host));
     let message = format!("{url} answers WITHOUT A TOKEN");
     if here {
@@ -263,4 +274,70 @@ async fn head(
     let request = request.map_err(|_| FetchError::NotAbsolute)?;
     let response = outbound.stream(request, deadline).await?;
     Ok(response.map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use vestibule_oauth::url::{Endpoint, Origin};
+
+    use super::*;
+
+    fn answer(status: u16, challenge: Option<&'static str>) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        if let Some(challenge) = challenge {
+            let value = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, value);
+        }
+        response
+    }
+
+    fn text(upstream: &str, answer: &Response<()>) -> String {
+        let origin = Origin::parse("https://m.example").unwrap();
+        let upstream = Endpoint::parse(upstream).unwrap();
+        let resource = ResourceSettings::new(&origin, "/mcp", upstream).unwrap();
+        let mut findings = Findings::default();
+        findings.add(verdict(&resource, answer));
+        findings.text()
+    }
+
+    #[test]
+    fn an_upstream_is_judged_by_what_it_tells_a_stranger() {
+        let far = "https://up.example/mcp";
+        for (status, begins, says) in [
+            (200, "1. warning [upstream]", "can go around Vestibule"),
+            (202, "1. warning [upstream]", "WITHOUT A TOKEN"),
+            (301, "1. error [upstream]", "not followed"),
+            (400, "1. warning [upstream]", "401 or 200"),
+            (401, "1. ok [upstream]", "refuses who has no credential"),
+            (403, "1. warning [upstream]", "IAM"),
+            (404, "1. error [upstream]", "no MCP server"),
+            (405, "1. error [upstream]", "no MCP server"),
+            (502, "1. error [upstream]", "Users get the same"),
+        ] {
+            let text = text(far, &answer(status, None));
+            assert!(
+                text.starts_with(begins) && text.contains(says),
+                "{status}: {text}"
+            );
+        }
+        assert!(text(far, &answer(401, Some("Bearer"))).contains("asks for a token"));
+        let near = text("http://127.0.0.1:9/mcp", &answer(200, None));
+        assert!(near.starts_with("1. note [upstream]"), "{near}");
+    }
+
+    #[test]
+    fn a_challenge_is_ours_or_says_why_not() {
+        let uri = "https://m.example/mcp";
+        let document = "https://m.example/.well-known/oauth-protected-resource/mcp";
+        let fault = |answer: &Response<()>| fault(answer, uri, document).unwrap_or_default();
+        let ours = "Bearer resource_metadata=\"https://m.example/.well-known/oauth-protected-resource/mcp\", scope=\"a\"";
+        assert_eq!(fault(&answer(401, Some(ours))), "");
+        assert!(fault(&answer(200, Some(ours))).contains("answers 200 OK"));
+        assert!(fault(&answer(401, None)).contains("without WWW-Authenticate"));
+        let other =
+            "Bearer resource_metadata=\"https://m.example/.well-known/oauth-protected-resource\"";
+        assert!(fault(&answer(401, Some(other))).contains("does not name"));
+    }
 }

@@ -13,7 +13,8 @@ use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::random::{Random as _, SystemRandom};
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::AuthorizationCode;
-use vestibule_oauth::time::{Clock, SystemClock};
+use vestibule_oauth::time::{Clock, SystemClock, UnixTime};
+use vestibule_oauth::url::Endpoint;
 
 use super::finding::{Finding, Findings, Severity};
 use super::outside::get;
@@ -88,7 +89,7 @@ impl Probe<'_> {
             }
         }
         self.pkce(&document, findings);
-        let jwks = written.jwks.as_ref().map(|url| url.as_str());
+        let jwks = written.jwks.as_ref().map(Endpoint::as_str);
         if let Some(url) = jwks.or(document["jwks_uri"].as_str()) {
             complete &= self.keys(url, findings).await;
         }
@@ -241,14 +242,12 @@ impl Probe<'_> {
         const SLUG: &str = "provider-credentials";
         let code = AuthorizationCode::new("vestibule-check-made-this-up");
         let verifier = CodeVerifier::generate(&SystemRandom);
-        let error = match provider.exchange(&code, &verifier, "nonce").await {
-            Err(error) => error,
-            Ok(_) => {
-                let what = "it gave tokens for a code that was made up";
-                let finding = self.finding(Severity::Error, SLUG, what);
-                findings.add(finding.why("Anybody could sign in as anybody."));
-                return;
-            }
+        let outcome = provider.exchange(&code, &verifier, "nonce").await;
+        let Err(error) = outcome else {
+            let what = "it gave tokens for a code that was made up";
+            let finding = self.finding(Severity::Error, SLUG, what);
+            findings.add(finding.why("Anybody could sign in as anybody."));
+            return;
         };
         findings.add(match &error {
             ProviderError::InvalidGrant(_) => {
@@ -277,13 +276,9 @@ impl Probe<'_> {
     }
 
     fn clock(&self, headers: &HeaderMap, findings: &mut Findings) {
-        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        let theirs = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
-        let Some(theirs) = theirs else {
+        let Some(difference) = difference(headers, SystemClock.now()) else {
             return;
         };
-        let difference = theirs.as_secs().abs_diff(SystemClock.now().0);
         if difference > SKEW {
             let what = format!("our clocks differ by {difference} seconds");
             let finding = self
@@ -297,6 +292,14 @@ impl Probe<'_> {
     async fn fetch(&self, url: &str) -> Result<Response<Bytes>, FetchError> {
         get(self.outbound, url, self.settings.timeout).await
     }
+}
+
+/// Seconds between the clock that wrote the headers and ours.
+fn difference(headers: &HeaderMap, now: UnixTime) -> Option<u64> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let date = httpdate::parse_http_date(date).ok()?;
+    let theirs = date.duration_since(UNIX_EPOCH).ok()?;
+    Some(theirs.as_secs().abs_diff(now.0))
 }
 
 /// A key that can verify an ID token.
@@ -320,5 +323,58 @@ fn error_in(location: &str, base: &str) -> Option<String> {
             let parts: Vec<_> = error.into_iter().chain(text).collect();
             Some(parts.join(": "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn clocks_are_compared_by_the_date_of_an_answer() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(difference(&headers, UnixTime(0)), None);
+        let date = HeaderValue::from_static("Sat, 21 Nov 2026 08:00:00 GMT");
+        headers.insert(DATE, date);
+        assert_eq!(difference(&headers, UnixTime(1_795_248_000)), Some(0));
+        assert_eq!(difference(&headers, UnixTime(1_795_248_090)), Some(90));
+        assert_eq!(difference(&headers, UnixTime(1_795_247_910)), Some(90));
+        headers.insert(DATE, HeaderValue::from_static("yesterday"));
+        assert_eq!(difference(&headers, UnixTime(0)), None);
+    }
+
+    #[test]
+    fn an_error_is_found_wherever_a_redirect_leads() {
+        let base = "https://login.example/oauth2/authorize?x=y";
+        for (location, error) in [
+            ("/login?client_id=c&state=s", None),
+            (
+                "https://login.example/error?error=redirect_mismatch&client_id=c",
+                Some("redirect_mismatch"),
+            ),
+            (
+                "https://mcp.example/callback?error=invalid_scope&error_description=no+such+scope&state=s",
+                Some("invalid_scope: no such scope"),
+            ),
+            (
+                "https://mcp.example/callback?error_description=invalid_scope",
+                Some("invalid_scope"),
+            ),
+            ("https://[", None),
+        ] {
+            assert_eq!(error_in(location, base).as_deref(), error, "{location}");
+        }
+    }
+
+    #[test]
+    fn keys_for_encryption_and_secrets_verify_nothing() {
+        assert!(usable(&json!({ "kty": "RSA" })));
+        assert!(usable(&json!({ "kty": "EC", "use": "sig" })));
+        assert!(!usable(&json!({ "kty": "RSA", "use": "enc" })));
+        assert!(!usable(&json!({ "kty": "oct" })));
+        assert!(!usable(&json!("RSA")));
     }
 }

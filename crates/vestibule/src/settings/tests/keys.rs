@@ -85,7 +85,7 @@ fn described_defaults_are_the_defaults() {
         let settings = read(&toml::to_string(table).unwrap());
         settings.map(|settings| format!("{settings:?}"))
     };
-    let bare = load(&base).unwrap();
+    let unwritten = load(&base).unwrap();
     let mut count = 0;
     for key in keys() {
         let row = describe(&key.path).unwrap();
@@ -99,7 +99,11 @@ fn described_defaults_are_the_defaults() {
         let mut table = base.clone();
         set(&mut table, &key.path, &default);
         let written = load(&table).unwrap_or_else(|error| panic!("{}: {error}", row.key));
-        assert_eq!(written, bare, "{}: the default is not {default}", row.key);
+        assert_eq!(
+            written, unwritten,
+            "{}: the default is not {default}",
+            row.key
+        );
         count += 1;
     }
     assert!(count > 35, "only {count} defaults were found");
