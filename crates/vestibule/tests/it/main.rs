@@ -15,6 +15,7 @@ mod check;
 mod cli;
 mod confidential;
 mod config;
+mod conformance;
 mod consent;
 mod discovery;
 mod docs;

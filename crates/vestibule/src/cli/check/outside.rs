@@ -49,14 +49,14 @@ pub(super) async fn upstream(resource: &ResourceSettings, findings: &mut Finding
         Err(error) => of_upstream(
             resource,
             Severity::Error,
-            format!("{url} cannot be reached: {error}"),
+            &format!("{url} cannot be reached: {error}"),
         )
         .why("Users sign in and then get 502.")
         .fix("start it, or correct `resource.upstream`"),
     });
 }
 
-fn of_upstream(resource: &ResourceSettings, severity: Severity, message: String) -> Finding {
+fn of_upstream(resource: &ResourceSettings, severity: Severity, message: &str) -> Finding {
     let message = format!("resource {}: {message}", resource.path);
     Finding::new(severity, "upstream", message).key("resource.upstream")
 }
@@ -65,7 +65,7 @@ fn of_upstream(resource: &ResourceSettings, severity: Severity, message: String)
 fn verdict(resource: &ResourceSettings, answer: &Response<()>) -> Finding {
     let url = resource.upstream.as_str();
     let status = answer.status();
-    let finding = |severity, message: String| of_upstream(resource, severity, message);
+    let finding = |severity, message: String| of_upstream(resource, severity, &message);
     match status {
         StatusCode::UNAUTHORIZED if answer.headers().contains_key(WWW_AUTHENTICATE) => {
             finding(Severity::Ok, format!("{url} answers and asks for a token"))
