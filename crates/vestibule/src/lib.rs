@@ -258,7 +258,7 @@ impl House {
     }
 }
 
-fn build_provider(
+pub(crate) fn build_provider(
     settings: &Settings,
     provider: &settings::ProviderSettings,
     clock: &Arc<dyn Clock>,

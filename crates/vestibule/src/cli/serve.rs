@@ -26,11 +26,17 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failure> {
-    let settings =
-        Settings::load(config_file(arguments, env).as_deref(), env).map_err(Failure::usage)?;
+    let settings = Settings::load(
+        config_file(arguments.config.as_deref(), env).as_deref(),
+        env,
+    )
+    .map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
+    }
+    for note in &settings.notes {
+        tracing::info!("{note}");
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -60,12 +66,13 @@ pub(super) fn colour(env: &dyn Strings) -> bool {
     io::stderr().is_terminal() && env.get("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn config_file(arguments: &ServeArgs, env: &dyn Strings) -> Option<PathBuf> {
+/// The file that `--config` names, else the variable, else the one in the working directory if there is one.
+pub(super) fn config_file(argument: Option<&Path>, env: &dyn Strings) -> Option<PathBuf> {
     let named = env
         .get("VESTIBULE_CONFIG")
         .filter(|name| !name.is_empty())
         .map(PathBuf::from);
-    let named = arguments.config.clone().or(named);
+    let named = argument.map(Path::to_path_buf).or(named);
     named.or_else(|| {
         Some(Path::new("vestibule.toml"))
             .filter(|path| path.exists())
@@ -73,7 +80,12 @@ fn config_file(arguments: &ServeArgs, env: &dyn Strings) -> Option<PathBuf> {
     })
 }
 
-fn ring(settings: &Settings, clock: &dyn Clock, random: &dyn Random) -> Result<KeyRing, Failure> {
+/// The key ring that the settings name.
+pub(super) fn ring(
+    settings: &Settings,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<KeyRing, Failure> {
     let ring = match &settings.keys {
         KeysSettings::File(path) => KeyRing::load(path),
         KeysSettings::Inline(text) => KeyRing::parse(text.expose()),

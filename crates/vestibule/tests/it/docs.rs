@@ -3,6 +3,7 @@
 mod configuration;
 mod conformance;
 mod files;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

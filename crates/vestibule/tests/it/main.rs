@@ -11,8 +11,10 @@ mod support;
 
 mod authorize;
 mod callback;
+mod check;
 mod cli;
 mod confidential;
+mod config;
 mod conformance;
 mod consent;
 mod discovery;
