@@ -34,7 +34,7 @@ struct Arguments {
 enum Command {
     /// Run the authorization server and gateway.
     Serve(serve::ServeArgs),
-    /// Make key rings.
+    /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
     /// Try everything on this computer: a stand-in for the provider, a demo MCP server, and Vestibule before them.
     #[cfg(feature = "dev")]
