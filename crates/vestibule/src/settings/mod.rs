@@ -7,6 +7,7 @@
 //! relative to it.
 
 mod clients;
+mod consent;
 mod document;
 mod env;
 mod limits;
@@ -30,6 +31,7 @@ use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
+pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use problem::{Place, Problem, SettingsError};
@@ -71,6 +73,8 @@ pub struct Settings {
     pub rotate_keys_after: Duration,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
+    /// Whether consent may be remembered.
+    pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
     /// What is logged.
@@ -108,6 +112,7 @@ impl Settings {
             keys,
             rotate_keys_after: DEFAULT_ROTATE_AFTER,
             clients: ClientSettings::default(),
+            consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -177,6 +182,7 @@ impl Settings {
         let rotate_keys_after = rotate_after(&mut keys);
         let keys = KeysSettings::read(keys);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
+        let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
@@ -191,6 +197,7 @@ impl Settings {
             keys: keys?,
             rotate_keys_after,
             clients,
+            consent,
             limits,
             log,
             warnings: Vec::new(),

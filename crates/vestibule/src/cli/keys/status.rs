@@ -63,7 +63,10 @@ pub(super) fn run(arguments: &StatusArgs, now: UnixTime) -> Result<(), Failure> 
     }
     for key in keys {
         let next = key.next.as_ref().map_or_else(
-            || "stays for client registrations".to_owned(),
+            || match key.state {
+                "current" => "until the next key is promoted".to_owned(),
+                _ => "stays for client registrations".to_owned(),
+            },
             |next| format!("{} {}", next.step, when(next.due, now)),
         );
         print::line(&format!(
