@@ -38,7 +38,7 @@ use clients::ClientRegistry;
 use gateway::Gateway;
 use grants::RevokedTokens;
 use issuer::{IssuerError, TokenIssuer};
-use keys::KeyRing;
+use keys::{KeyAges, KeyRing};
 use limits::{Limits, OriginLock};
 use provider::Provider;
 use seal::{NoSealingKey, Sealer};
@@ -80,6 +80,7 @@ pub struct House {
     random: Arc<dyn Random>,
     sealer: Arc<Sealer>,
     issuer: Arc<TokenIssuer>,
+    key_ages: KeyAges,
     clients: ClientRegistry,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
@@ -113,6 +114,11 @@ impl House {
             .map(|provider| build_provider(&settings, provider, &clock))
             .collect::<Result<Vec<_>, _>>()?;
         let revoked = Arc::new(RevokedTokens::default());
+        let rotate_after = settings.rotate_keys_after;
+        let key_ages = KeyAges::of(ring, settings.tokens.signing_alg, rotate_after);
+        if let Some(warning) = key_ages.warning(clock.now()) {
+            tracing::warn!("{warning}");
+        }
         let clients = ClientRegistry::build(&settings, &clock)?;
         let limits = Arc::new(Limits::new(
             &settings.limits,
@@ -130,6 +136,7 @@ impl House {
             random,
             sealer,
             issuer,
+            key_ages,
             providers,
             store,
             revoked,
@@ -161,6 +168,10 @@ impl House {
 
     pub(crate) fn issuer(&self) -> &TokenIssuer {
         &self.issuer
+    }
+
+    pub(crate) fn key_ages(&self) -> &KeyAges {
+        &self.key_ages
     }
 
     pub(crate) fn clients(&self) -> &ClientRegistry {

@@ -40,7 +40,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain the configuration, or print its JSON Schema.
     Config(config::ConfigArgs),
-    /// Make key rings.
+    /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
     /// Try everything on this computer: a stand-in for the provider, a demo MCP server, and Vestibule before them.
     #[cfg(feature = "dev")]

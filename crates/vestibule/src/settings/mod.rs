@@ -26,10 +26,11 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod units;
+pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
@@ -53,7 +54,12 @@ use problem::{Problems, Spot};
 use record::Asked;
 use section::Section;
 
+use crate::keys::rotation::DEFAULT_AFTER;
 use crate::provider::profile;
+
+const DEFAULT_ROTATE_AFTER: Duration = Duration::from_secs(DEFAULT_AFTER);
+/// A rotation takes days when it is run once a day.
+const SHORTEST_ROTATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -72,6 +78,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// Where the key ring is.
     pub keys: KeysSettings,
+    /// How long a key is in use before we warn that it has no successor; zero for never.
+    pub rotate_keys_after: Duration,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
     /// Whether consent may be remembered.
@@ -124,6 +132,7 @@ impl Settings {
             further_providers: Vec::new(),
             resources,
             keys,
+            rotate_keys_after: DEFAULT_ROTATE_AFTER,
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
@@ -167,7 +176,9 @@ impl Settings {
             &ids,
             problems,
         );
-        let keys = KeysSettings::read(root.section("keys"));
+        let mut keys = root.section("keys");
+        let rotate_keys_after = rotate_after(&mut keys);
+        let keys = KeysSettings::read(keys);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
@@ -182,6 +193,7 @@ impl Settings {
             resources,
             tokens,
             keys: keys?,
+            rotate_keys_after,
             clients,
             consent,
             limits,
@@ -319,6 +331,18 @@ fn survey() -> Vec<Asked> {
     let problems = Problems::survey();
     let nothing = Settings::understand(BTreeMap::new(), &problems);
     problems.judge(nothing).asked
+}
+
+/// `keys.rotate_after`.
+fn rotate_after(section: &mut Section<'_>) -> Duration {
+    let Some(written) = section.duration("rotate_after") else {
+        return DEFAULT_ROTATE_AFTER;
+    };
+    if !written.value.is_zero() && written.value < SHORTEST_ROTATION {
+        let message = "must be at least 7d, or 0 for no warning";
+        section.problems().add(&written.spot, message);
+    }
+    written.value
 }
 
 impl KeysSettings {

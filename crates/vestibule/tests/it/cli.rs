@@ -1,5 +1,7 @@
 //! The program as a script sees it: exit codes, what goes to stdout and to stderr, and an orderly end on a signal.
 
+mod keys;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;

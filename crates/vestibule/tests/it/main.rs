@@ -20,6 +20,7 @@ mod consent;
 mod discovery;
 mod docs;
 mod gateway;
+mod keys;
 mod limits;
 mod metadata_document;
 mod pages;
