@@ -69,6 +69,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
     pub warnings: Vec<String>,
+    /// Every file and directory that is named here: the configuration file itself is not among them.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where the key ring is.
@@ -102,6 +104,7 @@ impl Settings {
             limits: LimitSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -119,7 +122,7 @@ impl Settings {
                     key: String::new(),
                     message: format!("cannot read the configuration file: {error}"),
                 };
-                Err(SettingsError::new(vec![problem]))
+                Err(SettingsError::new(vec![problem], Vec::new()))
             }
         }
     }
@@ -135,8 +138,9 @@ impl Settings {
             document::lay_over(&mut document, env, &problems);
             Self::understand(document, &problems)
         });
-        let (mut settings, warnings) = problems.judge(settings)?;
+        let (mut settings, warnings, files) = problems.judge(settings)?;
         settings.warnings = warnings;
+        settings.files = files;
         Ok(settings)
     }
 
@@ -182,6 +186,7 @@ impl Settings {
             limits,
             log,
             warnings: Vec::new(),
+            files: Vec::new(),
         };
         settings.check_providers(problems);
         Some(settings)

@@ -12,16 +12,22 @@ use thiserror::Error;
 #[error("{}", self.lines())]
 pub struct SettingsError {
     problems: Vec<Problem>,
+    files: Vec<PathBuf>,
 }
 
 impl SettingsError {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems }
+    pub(super) fn new(problems: Vec<Problem>, files: Vec<PathBuf>) -> Self {
+        Self { problems, files }
     }
 
     /// The problems, in the order in which they were found; never empty.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The files that the configuration names, as far as it was understood.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn lines(&self) -> String {
@@ -104,6 +110,7 @@ pub(super) struct Problems {
     file: Option<PathBuf>,
     found: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl Problems {
@@ -112,6 +119,7 @@ impl Problems {
             file,
             found: RefCell::default(),
             warnings: RefCell::default(),
+            files: RefCell::default(),
         }
     }
 
@@ -133,20 +141,26 @@ impl Problems {
     }
 
     /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working
-    /// directory.
+    /// directory. Remembered, so that a change of the file can be noticed.
     pub(super) fn resolve(&self, written: &Located<String>) -> PathBuf {
         let directory = self.file.as_deref().and_then(Path::parent);
-        match (&written.spot.place, directory) {
+        let path = match (&written.spot.place, directory) {
             (Place::File { .. }, Some(directory)) => directory.join(&written.value),
             _ => PathBuf::from(&written.value),
-        }
+        };
+        self.files.borrow_mut().push(path.clone());
+        path
     }
 
-    /// `settings` when nothing was wrong, with the warnings.
-    pub(super) fn judge<T>(self, settings: Option<T>) -> Result<(T, Vec<String>), SettingsError> {
+    /// `settings` when nothing was wrong, with the warnings and the files that were named.
+    pub(super) fn judge<T>(
+        self,
+        settings: Option<T>,
+    ) -> Result<(T, Vec<String>, Vec<PathBuf>), SettingsError> {
         let mut found = self.found.into_inner();
+        let files = self.files.into_inner();
         match settings {
-            Some(settings) if found.is_empty() => Ok((settings, self.warnings.into_inner())),
+            Some(settings) if found.is_empty() => Ok((settings, self.warnings.into_inner(), files)),
             _ => {
                 if found.is_empty() {
                     found.push(Problem {
@@ -156,7 +170,7 @@ impl Problems {
                         message: "the configuration is incomplete".to_owned(),
                     });
                 }
-                Err(SettingsError::new(found))
+                Err(SettingsError::new(found, files))
             }
         }
     }
