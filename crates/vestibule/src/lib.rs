@@ -149,7 +149,7 @@ impl House {
             .map(|provider| build_provider(before, &settings, provider, &clock, &mut ways))
             .collect::<Result<Vec<_>, _>>()?;
         let revoked = before.map_or_else(Arc::default, |before| Arc::clone(&before.revoked));
-        let clients = ClientRegistry::build_after(before.map(House::clients), &settings, &clock)?;
+        let clients = ClientRegistry::build_after(before.map(Self::clients), &settings, &clock)?;
         let (limit, server) = (&settings.limits, &settings.server);
         let limits = Arc::new(match before {
             Some(before) => before.limits.succeeded_by(limit, server, random.as_ref()),
@@ -294,15 +294,18 @@ impl House {
             .then_some(meant)
     }
 
-    /// True when `presented` means this resource. The bare origin means the only resource, when there is one: its
-    /// document stands at the root as well (design §9).
+    /// True when `presented` means this resource. The bare origin means the first one, as no `resource` at all does: where
+    /// there is one resource its document stands at the root, and clients that signed in then still send the origin
+    /// after a second resource was added.
     pub(crate) fn means(&self, resource: &ResourceSettings, presented: &str) -> bool {
         let origin = self.settings.public_url.as_str();
         let bare_origin = presented
             .strip_suffix('/')
             .unwrap_or(presented)
             .eq_ignore_ascii_case(origin);
-        resource.uri.is_meant_by(presented) || (bare_origin && self.settings.resources.len() == 1)
+        let first = || self.settings.resources.first();
+        resource.uri.is_meant_by(presented)
+            || (bare_origin && first().is_some_and(|first| first.path == resource.path))
     }
 }
 

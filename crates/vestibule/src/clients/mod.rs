@@ -153,13 +153,13 @@ impl ClientRegistry {
         };
         let throttle = before.map_or_else(Arc::default, |before| Arc::clone(&before.throttle));
         let same = before.filter(|before| before.fetched_by == fetched_by);
-        let way = match same {
-            Some(before) => Arc::clone(&before.way),
-            None => {
+        let way = same.map_or_else(
+            || {
                 let proxy = clients.egress_proxy.clone();
                 Arc::new(Way::new(development, proxy, trust.clone()))
-            }
-        };
+            },
+            |before| Arc::clone(&before.way),
+        );
         let documents = clients.metadata_documents.then(|| {
             let kept = same.and_then(|before| before.documents.clone());
             kept.unwrap_or_else(|| Arc::new(documents(clients, &way, &throttle, clock)))

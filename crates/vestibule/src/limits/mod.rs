@@ -52,19 +52,22 @@ pub enum Limited {
     Revoke,
     /// `POST /register`.
     Register,
+    /// `POST /logout`.
+    Logout,
     /// The protected resources.
     Mcp,
 }
 
 impl Limited {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Authorize,
         Self::Consent,
         Self::Callback,
         Self::Token,
         Self::Revoke,
         Self::Register,
+        Self::Logout,
         Self::Mcp,
     ];
 
@@ -76,13 +79,17 @@ impl Limited {
             Self::Token => settings.token,
             Self::Revoke => settings.revoke,
             Self::Register => settings.register,
+            Self::Logout => settings.logout,
             Self::Mcp => settings.mcp,
         }
     }
 
     /// True when people see the answer.
     fn has_pages(self) -> bool {
-        matches!(self, Self::Authorize | Self::Consent | Self::Callback)
+        matches!(
+            self,
+            Self::Authorize | Self::Consent | Self::Callback | Self::Logout
+        )
     }
 }
 
@@ -168,13 +175,13 @@ impl Limits {
         random: &dyn Random,
         before: Option<&Self>,
     ) -> Self {
-        let keyed = |before: Option<&Buckets>, rate| match before {
-            Some(buckets) => buckets.at(rate),
-            None => {
+        let keyed = |before: Option<&Buckets>, rate| {
+            let fresh = || {
                 let mut seed = [0; 16];
                 random.fill(&mut seed);
                 Buckets::keyed(rate, seed)
-            }
+            };
+            before.map_or_else(fresh, |buckets| buckets.at(rate))
         };
         let single = |before: Option<&Buckets>, rate| match before {
             Some(buckets) => buckets.at(rate),
@@ -300,7 +307,7 @@ impl OverLimit {
         tracing::warn!(%reference, reason = "rate_limit", cause = %self, "refused with a page");
         let page = RefusalPage {
             title: "Too many requests".to_owned(),
-            explanation: "More sign-ins arrived at once than this server takes.".to_owned(),
+            explanation: "More requests arrived at once than this server takes.".to_owned(),
             next_step: format!(
                 "Wait {} seconds, then reload this page. Nothing was lost.",
                 self.retry_after

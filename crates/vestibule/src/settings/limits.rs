@@ -105,6 +105,8 @@ pub struct LimitSettings {
     pub revoke: EndpointLimits,
     /// `/register`.
     pub register: EndpointLimits,
+    /// `/logout`.
+    pub logout: EndpointLimits,
     /// The protected resources, after sign-in.
     pub mcp: EndpointLimits,
 }
@@ -142,6 +144,7 @@ impl Default for LimitSettings {
                 total: rate(6_000),
                 ..EndpointLimits::default()
             },
+            logout: browser,
             mcp: EndpointLimits::default(),
         }
     }
@@ -186,6 +189,7 @@ impl LimitSettings {
                 &mut settings.register,
                 &["per_address", "total"],
             ),
+            ("logout", &mut settings.logout, &["per_address", "total"]),
             ("mcp", &mut settings.mcp, &["per_user"]),
         ] {
             target.read(section.section(key), kinds);

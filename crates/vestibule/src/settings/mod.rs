@@ -10,6 +10,7 @@ mod clients;
 mod document;
 mod env;
 mod limits;
+mod pages;
 mod problem;
 mod provider;
 mod resource;
@@ -31,6 +32,7 @@ use zeroize::Zeroizing;
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
+pub use pages::PagesSettings;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
@@ -65,6 +67,8 @@ pub struct Settings {
     pub clients: ClientSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
+    /// Which pages are shown.
+    pub pages: PagesSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
@@ -102,6 +106,7 @@ impl Settings {
             keys,
             clients: ClientSettings::default(),
             limits: LimitSettings::default(),
+            pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
             files: Vec::new(),
@@ -171,6 +176,7 @@ impl Settings {
         let keys = KeysSettings::read(root.section("keys"));
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let limits = LimitSettings::read(root.section("limits"));
+        let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
         let mut providers = providers?.into_iter();
@@ -184,6 +190,7 @@ impl Settings {
             keys: keys?,
             clients,
             limits,
+            pages,
             log,
             warnings: Vec::new(),
             files: Vec::new(),
