@@ -256,7 +256,6 @@ impl Reloader {
     fn reload(&mut self, cause: &'static str) {
         match self.take_over() {
             Ok(()) => {
-                self.house.config().taken(self.clock.now());
                 for warning in &self.house.settings().warnings {
                     tracing::warn!("{warning}");
                 }
@@ -289,6 +288,7 @@ impl Reloader {
         check_fixed(self.house.settings(), &loaded.settings)?;
         let limits = ServeLimits::from(&loaded.settings.server);
         let house = self.house.succeeded_by(loaded.settings, &loaded.ring)?;
+        house.config().taken(self.clock.now());
         self.front.replace(house.router(), limits, loaded.tls);
         self.house = house;
         Ok(())
