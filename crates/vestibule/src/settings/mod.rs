@@ -7,6 +7,7 @@
 //! relative to it.
 
 mod clients;
+mod consent;
 mod document;
 mod env;
 mod limits;
@@ -30,6 +31,7 @@ use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
+pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use pages::PagesSettings;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub keys: KeysSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
+    /// Whether consent may be remembered.
+    pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
     /// Which pages are shown.
@@ -105,6 +109,7 @@ impl Settings {
             resources,
             keys,
             clients: ClientSettings::default(),
+            consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
             pages: PagesSettings::default(),
             log: LogSettings::default(),
@@ -175,6 +180,7 @@ impl Settings {
         );
         let keys = KeysSettings::read(root.section("keys"));
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
+        let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
         let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
@@ -189,6 +195,7 @@ impl Settings {
             tokens,
             keys: keys?,
             clients,
+            consent,
             limits,
             pages,
             log,
