@@ -18,7 +18,8 @@ pub async fn healthz() -> Response {
 }
 
 /// Readiness: a provider's discovery document is known; with several providers, one of them is enough. A provider that
-/// goes away later does not make the house unready, because tokens that were issued keep working.
+/// goes away later does not make the house unready, because tokens that were issued keep working; nor does a new
+/// configuration that could not be taken, because the one before serves.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     let asked = house.providers().iter().map(async |provider| {
         let ready = provider.ready().await;
@@ -33,7 +34,11 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "waiting")
     };
     let default = house.providers().first().map(Provider::id);
-    let mut body = json!({ "status": word, "provider": default.and_then(|id| providers.get(id)) });
+    let mut body = json!({
+        "status": word,
+        "provider": default.and_then(|id| providers.get(id)),
+        "config": house.config().shown(),
+    });
     if providers.len() > 1 {
         body["providers"] = providers.into();
     }

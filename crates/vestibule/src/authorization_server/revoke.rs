@@ -24,6 +24,9 @@ use crate::limits::{Limited, OverLimit};
 use crate::provider::ProviderError;
 use crate::seal::Kind;
 
+/// Seconds until a client may try again where the provider refuses revocations as such: an operator must act first.
+const AFTER_REFUSAL: u64 = 300;
+
 /// Why a revocation failed.
 #[derive(Debug, Error)]
 enum RevokeError {
@@ -117,11 +120,12 @@ impl RevokeError {
                 Outside::new(error.code(), "revocation_request", error.to_string())
             }
             Self::Client(refusal) => refusal.outside(),
-            // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again.
+            // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again "after a reasonable
+            // delay". That is so for a refusal too: other replicas, and the provider, still take it.
             Self::Provider(error) => {
                 let (code, description) = error.outside();
                 Outside {
-                    retry_after: error.retry_after(),
+                    retry_after: error.retry_after().or(Some(AFTER_REFUSAL)),
                     ..Outside::new(code, error.slug(), description)
                 }
             }

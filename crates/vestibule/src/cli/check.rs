@@ -13,9 +13,10 @@ use vestibule_oauth::random::{Random, SystemRandom};
 use vestibule_oauth::time::{Clock, SystemClock};
 
 use self::finding::{Finding, Findings, Severity};
-use super::serve::{config_file, ring};
+use super::serve::config_file;
 use super::{Failure, print, runtime};
 use crate::keys::KeyRing;
+use crate::reload::key_ring;
 use crate::serve::tls_config;
 use crate::settings::{KeysSettings, Report, Settings, Strings};
 use crate::{BuildError, House};
@@ -94,20 +95,19 @@ fn configuration<'a>(report: &'a Report, findings: &mut Findings) -> Option<&'a 
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    match ring(settings, clock.as_ref(), random.as_ref()) {
+    match key_ring(settings, clock.as_ref(), random.as_ref()) {
         Ok(ring) => build(report, settings, &ring, (clock, random), findings),
-        Err(Failure::Usage(message) | Failure::Runtime(message)) => {
+        Err(error) => {
             let keys = match settings.keys {
                 KeysSettings::Inline(_) => "keys.ring",
                 _ => "keys.file",
             };
-            let finding = Finding::new(Severity::Error, "key-ring", message)
+            let finding = Finding::new(Severity::Error, "key-ring", format!("key ring: {error}"))
                 .why("Nothing can be sealed or signed without it.")
                 .fix("make one with `vestibule keys generate --out keys.toml`")
                 .at(report, keys);
             findings.add(finding);
         }
-        Err(Failure::Told(_)) => {}
     }
     Some(settings)
 }

@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
     run(std::env::args_os(), &ProcessEnvironment)
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>, env: &dyn Strings) -> ExitCode {
+fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -108,6 +108,8 @@ pub struct LimitSettings {
     pub revoke: EndpointLimits,
     /// `/register`.
     pub register: EndpointLimits,
+    /// `/logout`.
+    pub logout: EndpointLimits,
     /// The protected resources, after sign-in.
     pub mcp: EndpointLimits,
 }
@@ -145,6 +147,7 @@ impl Default for LimitSettings {
                 total: rate(6_000),
                 ..EndpointLimits::default()
             },
+            logout: browser,
             mcp: EndpointLimits::default(),
         }
     }
@@ -189,6 +192,7 @@ impl LimitSettings {
                 &mut settings.register,
                 &["per_address", "total"],
             ),
+            ("logout", &mut settings.logout, &["per_address", "total"]),
             ("mcp", &mut settings.mcp, &["per_user"]),
         ] {
             target.read(section.section(key), kinds);

@@ -15,6 +15,7 @@ mod document;
 mod env;
 mod explain;
 mod limits;
+mod pages;
 mod problem;
 mod provider;
 mod record;
@@ -41,6 +42,7 @@ pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use explain::{InForce, Origin as ValueOrigin};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
+pub use pages::PagesSettings;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
@@ -86,12 +88,16 @@ pub struct Settings {
     pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
+    /// Which pages are shown.
+    pub pages: PagesSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
     pub warnings: Vec<String>,
     /// What else is worth a line in the log at start.
     pub notes: Vec<String>,
+    /// Every file and directory that is named here: the configuration file itself is not among them.
+    pub files: Vec<PathBuf>,
 }
 
 /// A configuration, right or wrong, with all there is to say about it: for `check` and `config explain`.
@@ -136,9 +142,11 @@ impl Settings {
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
+            pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
             notes: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -182,6 +190,7 @@ impl Settings {
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
+        let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
         let mut providers = providers?.into_iter();
@@ -197,9 +206,11 @@ impl Settings {
             clients,
             consent,
             limits,
+            pages,
             log,
             warnings: Vec::new(),
             notes: Vec::new(),
+            files: Vec::new(),
         };
         settings.check_providers(problems);
         Some(settings)
@@ -288,7 +299,7 @@ impl Report {
                     message: format!("cannot read the configuration file: {error}"),
                 };
                 Self {
-                    outcome: Err(SettingsError::new(vec![problem])),
+                    outcome: Err(SettingsError::new(vec![problem], Vec::new())),
                     warnings: Vec::new(),
                     file,
                     asked: Vec::new(),
@@ -315,6 +326,7 @@ impl Report {
         let outcome = judgement.outcome.map(|settings| Settings {
             warnings: warnings.iter().map(sentence).collect(),
             notes: judgement.notes,
+            files: judgement.files,
             ..settings
         });
         Self {

@@ -14,16 +14,22 @@ use super::record::{Asked, Record};
 #[error("{}", self.lines())]
 pub struct SettingsError {
     problems: Vec<Problem>,
+    files: Vec<PathBuf>,
 }
 
 impl SettingsError {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems }
+    pub(super) fn new(problems: Vec<Problem>, files: Vec<PathBuf>) -> Self {
+        Self { problems, files }
     }
 
     /// The problems, in the order in which they were found; never empty.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The files that the configuration names, as far as it was understood.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn lines(&self) -> String {
@@ -119,6 +125,7 @@ pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     notes: RefCell<Vec<String>>,
+    files: RefCell<Vec<PathBuf>>,
     record: Record,
 }
 
@@ -127,6 +134,7 @@ pub(super) struct Judgement<T> {
     pub(super) outcome: Result<T, SettingsError>,
     pub(super) warnings: Vec<Problem>,
     pub(super) notes: Vec<String>,
+    pub(super) files: Vec<PathBuf>,
     pub(super) asked: Vec<Asked>,
 }
 
@@ -181,18 +189,21 @@ impl Problems {
     }
 
     /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working
-    /// directory.
+    /// directory. Remembered, so that a change of the file can be noticed.
     pub(super) fn resolve(&self, written: &Located<String>) -> PathBuf {
         let directory = self.file.as_deref().and_then(Path::parent);
-        match (&written.spot.place, directory) {
+        let path = match (&written.spot.place, directory) {
             (Place::File { .. }, Some(directory)) => directory.join(&written.value),
             _ => PathBuf::from(&written.value),
-        }
+        };
+        self.files.borrow_mut().push(path.clone());
+        path
     }
 
-    /// `settings` when nothing was wrong.
+    /// `settings` when nothing was wrong, with all there is to say about the reading.
     pub(super) fn judge<T>(self, settings: Option<T>) -> Judgement<T> {
         let mut found = self.found.into_inner();
+        let files = self.files.into_inner();
         let outcome = match settings {
             Some(settings) if found.is_empty() => Ok(settings),
             _ => {
@@ -204,13 +215,14 @@ impl Problems {
                         message: "the configuration is incomplete".to_owned(),
                     });
                 }
-                Err(SettingsError::new(found))
+                Err(SettingsError::new(found, files.clone()))
             }
         };
         Judgement {
             outcome,
             warnings: self.warnings.into_inner(),
             notes: self.notes.into_inner(),
+            files,
             asked: self.record.into_asked(),
         }
     }

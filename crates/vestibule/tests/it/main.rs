@@ -28,6 +28,7 @@ mod peers;
 mod provider;
 mod proxy;
 mod register;
+mod reload;
 mod replicas;
 mod revoke;
 mod rmcp_client;

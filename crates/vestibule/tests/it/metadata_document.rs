@@ -193,17 +193,18 @@ async fn a_sign_in_outlives_a_while_in_which_the_origin_blocks_us() {
 
 #[tokio::test]
 async fn a_client_with_a_key_must_sign_and_every_signature_counts_once() {
-    let (site, house) = street().await;
+    let (site, mut house) = street().await;
     let ring = KeyRing::generate(&[SigningAlg::Es256], house.clock.now(), &SystemRandom).unwrap();
     let key = SigningKey::from_pem(SigningAlg::Es256, &ring.signing[0].pem).unwrap();
     let mut document = document();
     document["token_endpoint_auth_method"] = json!("private_key_jwt");
     document["jwks"] = json!({ "keys": [key.public_jwk()] });
     site.serves(&document);
+    let clock = house.clock.clone();
     let assertion = |token_id: &str, audience: &str| {
         let claims = json!({
             "iss": URL, "sub": URL, "aud": audience, "jti": token_id,
-            "exp": house.clock.now().0 + 60,
+            "exp": clock.now().0 + 60,
         });
         key.sign("JWT", claims.as_object().unwrap()).unwrap()
     };
@@ -241,6 +242,13 @@ async fn a_client_with_a_key_must_sign_and_every_signature_counts_once() {
     ];
     let replayed = house.post_form("/token", &refresh).await;
     assert_eq!(replayed.error(), "invalid_client", "{}", replayed.text());
+    house.reload(|_, _| {});
+    let replayed = house.post_form("/token", &refresh).await;
+    assert_eq!(
+        replayed.error(),
+        "invalid_client",
+        "a reload forgets nothing"
+    );
     refresh.pop();
     refresh.push(("client_assertion", &endpoint));
     let refreshed = house.post_form("/token", &refresh).await;

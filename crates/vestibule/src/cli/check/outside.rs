@@ -7,12 +7,12 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vestibule_guard::fetch::{AddressPolicy, FetchError, FetchLimits, Outbound};
+use vestibule_guard::fetch::{FetchError, FetchLimits, Outbound};
 use vestibule_oauth::url::is_loopback_host;
 
 use super::finding::{Finding, Findings, Severity};
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
-use crate::trust;
+use crate::ways::Ways;
 
 const MAX_ANSWER: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,11 +38,10 @@ pub(super) async fn get(
 pub(super) async fn upstream(resource: &ResourceSettings, findings: &mut Findings) {
     let url = resource.upstream.as_str();
     let name = format!("resource {}", resource.path);
-    let Ok(trust) = trust(&name, url, resource.ca_file.as_deref()) else {
+    let Ok(outbound) = Ways::after(None).open(name, url, resource.ca_file.as_deref()) else {
         // Said already, when the house was built.
         return;
     };
-    let outbound = Outbound::new(AddressPolicy::Configured, &trust);
     let answer = head(&outbound, initialize(url), PATIENCE.min(resource.timeout)).await;
     findings.add(match answer {
         Ok(answer) => verdict(resource, &answer),
@@ -124,10 +123,9 @@ fn open(resource: &ResourceSettings, finding: &impl Fn(Severity, String) -> Find
 /// What a client finds at the public URL, if the server runs.
 pub(super) async fn public_url(settings: &Settings, findings: &mut Findings) {
     let origin = settings.public_url.as_str();
-    let Ok(trust) = trust("the public URL", origin, None) else {
+    let Ok(outbound) = Ways::after(None).open("the public URL".to_owned(), origin, None) else {
         return;
     };
-    let outbound = Outbound::new(AddressPolicy::Configured, &trust);
     let finding =
         |severity, slug, message: String| Finding::new(severity, slug, message).key("public_url");
     let url = settings

@@ -8,7 +8,7 @@ use http::header::{DATE, LOCATION};
 use http::{HeaderMap, Response};
 use serde_json::Value;
 use url::Url;
-use vestibule_guard::fetch::{AddressPolicy, FetchError, Outbound};
+use vestibule_guard::fetch::{FetchError, Outbound};
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::random::{Random as _, SystemRandom};
 use vestibule_oauth::scope::ScopeSet;
@@ -18,9 +18,10 @@ use vestibule_oauth::url::Endpoint;
 
 use super::finding::{Finding, Findings, Severity};
 use super::outside::get;
+use crate::build_provider;
 use crate::provider::{Provider, ProviderError, SignIn};
 use crate::settings::{ProviderSettings, Settings};
-use crate::{build_provider, trust};
+use crate::ways::Ways;
 
 /// Seconds that clocks may differ. ID tokens are checked with a leeway of a minute.
 const SKEW: u64 = 60;
@@ -31,14 +32,15 @@ pub(super) async fn probe(
     provider: &ProviderSettings,
     findings: &mut Findings,
 ) {
-    let name = format!("the provider `{}`", provider.id);
-    let trust = trust(&name, provider.issuer.as_str(), provider.ca_file.as_deref());
+    let mut ways = Ways::after(None);
+    let name = format!("the probe of `{}`", provider.id);
+    let way = ways.open(name, provider.issuer.as_str(), provider.ca_file.as_deref());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (Ok(trust), Ok(built)) = (trust, build_provider(settings, provider, &clock)) else {
+    let built = build_provider(None, settings, provider, &clock, &mut ways);
+    let (Ok(outbound), Ok(built)) = (way, built) else {
         // Said already, when the house was built.
         return;
     };
-    let outbound = Outbound::new(AddressPolicy::Configured, &trust);
     let probe = Probe {
         settings: provider,
         outbound: &outbound,
