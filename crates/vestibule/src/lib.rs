@@ -26,6 +26,7 @@ mod test_directory;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use thiserror::Error;
 
@@ -83,6 +84,8 @@ pub struct House {
     clients: ClientRegistry,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
+    /// The store has answered `/readyz` once.
+    store_seen: AtomicBool,
     revoked: Arc<RevokedTokens>,
     documents: Documents,
     gateway: Gateway,
@@ -132,6 +135,7 @@ impl House {
             issuer,
             providers,
             store,
+            store_seen: AtomicBool::new(false),
             revoked,
             gateway,
             limits,

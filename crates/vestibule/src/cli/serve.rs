@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use vestibule_oauth::random::{Random, SystemRandom};
 use vestibule_oauth::time::{Clock, SystemClock};
 
-use super::{Failure, print, runtime, signals};
+use super::{Failure, print, runtime, signals, store};
 use crate::House;
 use crate::keys::KeyRing;
 use crate::serve::{ServeLimits, bind, run as serve, tls_config};
@@ -47,7 +47,9 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
-        let house = House::build(settings, &ring, None, clock, random).map_err(Failure::usage)?;
+        let store = store::open(&settings.store, &clock).await;
+        let store = store.map_err(|error| Failure::Usage(format!("store: {error}")))?;
+        let house = House::build(settings, &ring, store, clock, random).map_err(Failure::usage)?;
         print::line(&announcement);
         let drained = serve(listeners, house.router(), limits, tls, shutdown).await;
         tracing::info!(aborted = drained.aborted, "stopped");

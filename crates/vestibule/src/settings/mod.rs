@@ -16,6 +16,7 @@ mod resource;
 mod scope;
 mod section;
 mod server;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -37,6 +38,7 @@ pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use resource::{CredentialSettings, ResourceSettings};
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
+pub use store::{StorePlace, StoreSettings};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// Where the key ring is.
     pub keys: KeysSettings,
+    /// Where grants and revocations are kept.
+    pub store: StoreSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
     /// How many requests each endpoint takes.
@@ -98,6 +102,7 @@ impl Settings {
             further_providers: Vec::new(),
             resources,
             keys,
+            store: StoreSettings::default(),
             clients: ClientSettings::default(),
             limits: LimitSettings::default(),
             log: LogSettings::default(),
@@ -133,7 +138,7 @@ impl Settings {
         let problems = Problems::new(file.map(Path::to_path_buf));
         let settings = document::from_toml(text, &problems).and_then(|mut document| {
             document::lay_over(&mut document, env, &problems);
-            Self::understand(document, &problems)
+            Self::understand(document, &problems, env)
         });
         let (mut settings, warnings) = problems.judge(settings)?;
         settings.warnings = warnings;
@@ -144,6 +149,7 @@ impl Settings {
     fn understand(
         document: BTreeMap<String, document::Entry>,
         problems: &Problems,
+        env: &dyn Strings,
     ) -> Option<Self> {
         let mut root = Section::root(document, problems);
         let public_url = root.parsed("public_url", Origin::parse);
@@ -165,6 +171,7 @@ impl Settings {
             problems,
         );
         let keys = KeysSettings::read(root.section("keys"));
+        let store = StoreSettings::read(root.section("store"), env);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let limits = LimitSettings::read(root.section("limits"));
         let log = LogSettings::read(root.section("log"));
@@ -178,6 +185,7 @@ impl Settings {
             resources,
             tokens,
             keys: keys?,
+            store,
             clients,
             limits,
             log,

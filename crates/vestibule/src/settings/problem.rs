@@ -142,6 +142,12 @@ impl Problems {
         }
     }
 
+    /// A file beside the configuration file; in the working directory when there is none.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        let directory = self.file.as_deref().and_then(Path::parent);
+        directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
+    }
+
     /// `settings` when nothing was wrong, with the warnings.
     pub(super) fn judge<T>(self, settings: Option<T>) -> Result<(T, Vec<String>), SettingsError> {
         let mut found = self.found.into_inner();

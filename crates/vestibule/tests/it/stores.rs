@@ -1,6 +1,8 @@
 //! The stores that need no server, against the contract (`tests/contract`) and what they promise beyond it. The others:
 //! `tests/stores/main.rs`.
 
+mod many;
+mod readiness;
 mod redb;
 
 use std::sync::Arc;

@@ -24,10 +24,10 @@ async fn open() -> Bench {
 }
 
 /// Removed after the test.
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("vestibule-redb-{}-{next}", std::process::id());
@@ -36,7 +36,7 @@ impl Directory {
         Self(path)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.0.join("vestibule.redb")
     }
 
@@ -84,7 +84,7 @@ async fn what_was_written_is_there_after_a_restart() {
     let store = directory.store(&clock);
     assert_eq!(store.get(&key("a")).await.unwrap(), Some(entry.clone()));
     let listed = store.list(&Owner::user("ada"), None, 9).await.unwrap();
-    assert_eq!(listed, [entry.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&entry));
     // Versions go on where they were.
     store.delete(&key("a")).await.unwrap();
     drop(store);
@@ -238,7 +238,7 @@ fn a_place_that_cannot_be_used_is_named() {
 #[test]
 fn a_file_that_is_something_else_is_left_alone() {
     let directory = Directory::new();
-    for bytes in [&b"[keys]\nno store\n"[..], &[0xa5; 100_000]] {
+    for bytes in [&b"[keys]\nno store\n"[..], &[0xa5; 9000]] {
         fs::write(directory.file(), bytes).unwrap();
         let error = refused(&directory.file());
         assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
