@@ -7,6 +7,7 @@
 //! relative to it.
 
 mod clients;
+mod consent;
 mod document;
 mod env;
 mod limits;
@@ -30,6 +31,7 @@ use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
+pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use problem::{Place, Problem, SettingsError};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
+    /// Whether consent may be remembered.
+    pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
     /// What is logged.
@@ -104,6 +108,7 @@ impl Settings {
             keys,
             store: StoreSettings::default(),
             clients: ClientSettings::default(),
+            consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -173,6 +178,7 @@ impl Settings {
         let keys = KeysSettings::read(root.section("keys"));
         let store = StoreSettings::read(root.section("store"), env);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
+        let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
@@ -187,6 +193,7 @@ impl Settings {
             keys: keys?,
             store,
             clients,
+            consent,
             limits,
             log,
             warnings: Vec::new(),
