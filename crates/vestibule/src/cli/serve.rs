@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
-        let store = store::open(&settings.store, &clock).await;
+        let store = store::open(&settings.store, &clock, &random).await;
         let store = store.map_err(|error| Failure::Usage(format!("store: {error}")))?;
         let house = House::build(settings, &ring, store, clock, random).map_err(Failure::usage)?;
         print::line(&announcement);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vestibule_oauth::random::Random;
 use vestibule_oauth::time::Clock;
 
 use crate::settings::StoreSettings;
@@ -16,8 +17,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(super) async fn open(
     settings: &StoreSettings,
     clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
 ) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    let Some(store) = store::open(settings, Arc::clone(clock)).await? else {
+    let Some(store) = store::open(settings, Arc::clone(clock), Arc::clone(random)).await? else {
         return Ok(None);
     };
     if !asked(store.as_ref()).await? {

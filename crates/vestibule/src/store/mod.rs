@@ -22,6 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 
+use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
 use crate::settings::{StorePlace, StoreSettings};
@@ -238,7 +239,10 @@ pub trait Store: fmt::Debug + Send + Sync {
 pub async fn open(
     settings: &StoreSettings,
     clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
 ) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    // Only servers want it: their versions are random.
+    let _ = &random;
     let store: Arc<dyn Store> = match &settings.place {
         StorePlace::Carried => return Ok(None),
         StorePlace::Memory => Arc::new(MemoryStore::new(clock)),
@@ -250,14 +254,18 @@ pub async fn open(
             Arc::new(opened.map_err(|error| settings.with_advice(error))?)
         }
         #[cfg(feature = "redis")]
-        StorePlace::Redis(url) => {
-            Arc::new(RedisStore::open(url, settings.ca_file.as_deref(), clock)?)
-        }
+        StorePlace::Redis(url) => Arc::new(RedisStore::open(
+            url,
+            settings.ca_file.as_deref(),
+            clock,
+            random,
+        )?),
         #[cfg(feature = "postgres")]
         StorePlace::Postgres(url) => Arc::new(PostgresStore::open(
             url,
             settings.ca_file.as_deref(),
             clock,
+            random,
         )?),
         // The settings say this with a line number; they were made by hand.
         #[cfg(not(all(feature = "redis", feature = "postgres")))]

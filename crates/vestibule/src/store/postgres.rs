@@ -23,7 +23,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use vestibule_guard::fetch::Trust;
-use vestibule_oauth::random::{Random as _, SystemRandom};
+use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock, UnixTime};
 
@@ -44,6 +44,7 @@ const TRIES: u32 = 3;
 pub struct PostgresStore {
     pool: Pool,
     clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     shown: String,
     local: bool,
     writes: AtomicU32,
@@ -58,6 +59,7 @@ impl PostgresStore {
         url: &Secret,
         ca_file: Option<&Path>,
         clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
     ) -> Result<Self, StoreError> {
         let misconfigured = |why: String| StoreError::Misconfigured(why);
         let mut config = Config::from_str(url.expose()).map_err(|error| {
@@ -89,6 +91,7 @@ impl PostgresStore {
         Ok(Self {
             pool,
             clock,
+            random,
             shown,
             local,
             writes: AtomicU32::new(0),
@@ -118,7 +121,7 @@ impl PostgresStore {
                     error.code(),
                     Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED)
                 );
-                if tries == TRIES || !(in_the_way || again && error.is_closed()) {
+                if tries == TRIES || !(in_the_way || again && is_gone(&error)) {
                     return Err(explain(&error));
                 }
                 tries += 1;
@@ -169,7 +172,7 @@ impl Store for PostgresStore {
     async fn put(&self, key: &Key, value: Value, expect: Expect) -> Result<Put, StoreError> {
         let now = self.clock.now();
         let mut random = [0; 8];
-        SystemRandom.fill(&mut random);
+        self.random.fill(&mut random);
         // What fits into a bigint.
         let version = i64::from_le_bytes(random) & i64::MAX;
         let (statement, expected) = match expect {
@@ -391,6 +394,17 @@ fn explain(error: &tokio_postgres::Error) -> StoreError {
         )),
         _ => StoreError::Unavailable(format!("PostgreSQL: {why}")),
     }
+}
+
+/// True when the connection broke, or the server took it away.
+fn is_gone(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    error.is_closed()
+        || cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+        || matches!(
+            error.code(),
+            Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN)
+        )
 }
 
 fn with_cause(error: &tokio_postgres::Error) -> String {

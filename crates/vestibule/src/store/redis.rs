@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, TlsCertificates};
-use vestibule_oauth::random::{Random as _, SystemRandom};
+use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock, UnixTime};
 
@@ -33,6 +33,7 @@ const LONGEST: u64 = 100 * 365 * 86_400;
 pub struct RedisStore {
     connection: ConnectionManager,
     clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     shown: String,
 }
 
@@ -130,6 +131,7 @@ impl RedisStore {
         url: &Secret,
         ca_file: Option<&Path>,
         clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
     ) -> Result<Self, StoreError> {
         let client = match ca_file {
             None => redis::Client::open(url.expose()),
@@ -154,6 +156,7 @@ impl RedisStore {
         Ok(Self {
             connection: connection.map_err(|error| explain(&error))?,
             clock,
+            random,
             shown: shown(url),
         })
     }
@@ -195,7 +198,7 @@ impl Store for RedisStore {
     async fn put(&self, key: &Key, value: Value, expect: Expect) -> Result<Put, StoreError> {
         let now = self.clock.now();
         let mut random = [0; 8];
-        SystemRandom.fill(&mut random);
+        self.random.fill(&mut random);
         let version = u64::from_le_bytes(random);
         let expected = match expect {
             Expect::Absent => String::new(),

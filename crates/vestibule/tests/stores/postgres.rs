@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::NoTls;
 use vestibule::store::{Expect, Key, Owner, PostgresStore, Space, Store, StoreError, Value};
+use vestibule_oauth::random::SystemRandom;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock, ManualClock, SystemClock};
 
@@ -37,7 +38,13 @@ async fn bench(url: &Secret) -> Bench {
 
 fn opened(url: &Secret, clock: &Arc<ManualClock>) -> PostgresStore {
     let url = with(url, "sslmode=disable");
-    PostgresStore::open(&url, None, Arc::clone(clock) as Arc<dyn Clock>).unwrap()
+    PostgresStore::open(
+        &url,
+        None,
+        Arc::clone(clock) as Arc<dyn Clock>,
+        Arc::new(SystemRandom),
+    )
+    .unwrap()
 }
 
 fn with(url: &Secret, option: &str) -> Secret {

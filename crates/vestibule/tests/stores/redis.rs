@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vestibule::store::{Expect, Key, Owner, RedisStore, Space, Store, StoreError, Value};
+use vestibule_oauth::random::SystemRandom;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock, ManualClock, SystemClock};
 
@@ -21,7 +22,13 @@ async fn open() -> Bench {
 }
 
 fn opened(url: &Secret, clock: &Arc<ManualClock>) -> RedisStore {
-    RedisStore::open(url, None, Arc::clone(clock) as Arc<dyn Clock>).unwrap()
+    RedisStore::open(
+        url,
+        None,
+        Arc::clone(clock) as Arc<dyn Clock>,
+        Arc::new(SystemRandom),
+    )
+    .unwrap()
 }
 
 fn value(clock: &ManualClock, owner: &Owner) -> Value {

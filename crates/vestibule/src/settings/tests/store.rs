@@ -40,7 +40,7 @@ fn where_no_file_lasts_nobody_gets_one_unasked() {
             refused(
                 error,
                 &[
-                    "vestibule.toml:9:1: store.url",
+                    "vestibule.toml:11:1: store.url",
                     "replaces this instance",
                     "allow_ephemeral",
                 ],
