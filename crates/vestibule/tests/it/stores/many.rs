@@ -106,5 +106,6 @@ fn report(count: usize, put: Duration, get: Duration) -> usize {
 }
 
 fn say(text: &str) {
-    writeln!(std::io::stdout(), "{text}").unwrap();
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{text}\n").as_bytes()).unwrap();
 }
