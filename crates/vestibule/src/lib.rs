@@ -27,6 +27,7 @@ mod test_directory;
 mod ways;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
@@ -86,6 +87,8 @@ pub struct House {
     clients: ClientRegistry,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
+    /// The store has answered `/readyz` once.
+    store_seen: AtomicBool,
     revoked: Arc<RevokedTokens>,
     documents: Documents,
     gateway: Gateway,
@@ -180,12 +183,18 @@ impl House {
             key_ages,
             providers,
             store,
+            store_seen: AtomicBool::new(before.is_some_and(Self::store_was_seen)),
             revoked,
             gateway,
             limits,
             ways: ways.complete(),
             config,
         }))
+    }
+
+    /// True when the store has answered once.
+    pub(crate) fn store_was_seen(&self) -> bool {
+        self.store_seen.load(Ordering::Relaxed)
     }
 
     /// Every path this server answers; see `routes.rs`.

@@ -313,6 +313,9 @@ fn check_fixed(old: &Settings, new: &Settings) -> Result<(), Refused> {
     if old.server.tls.is_some() != new.server.tls.is_some() {
         return Err(Refused::Fixed("whether there is a server.tls"));
     }
+    if old.store != new.store {
+        return Err(Refused::Fixed("[store]"));
+    }
     if old.log != new.log {
         tracing::warn!("[log] has changed: it takes effect at the next start");
     }

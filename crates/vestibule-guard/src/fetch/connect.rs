@@ -83,6 +83,11 @@ impl Trust {
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))
     }
+
+    /// The same trust for what is not HTTP, such as a database.
+    pub fn client_config(&self) -> ClientConfig {
+        ClientConfig::clone(&self.0)
+    }
 }
 
 /// A forward proxy that https requests tunnel through (HTTP CONNECT, RFC 9110 §9.3.6). When it fails the request fails:

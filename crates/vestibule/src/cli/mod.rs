@@ -8,6 +8,7 @@ mod keys;
 mod print;
 mod serve;
 mod signals;
+mod store;
 
 use std::ffi::OsString;
 use std::fmt::Display;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use vestibule_oauth::random::{Random, SystemRandom};
 use vestibule_oauth::time::{Clock, SystemClock};
 
-use super::{Failure, print, runtime, signals};
+use super::{Failure, print, runtime, signals, store};
 use crate::House;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::serve::{Front, ServeLimits, bind, run_front as serve};
@@ -53,10 +53,12 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
+        let store = store::open(&settings.store, &clock, &random).await;
+        let store = store.map_err(|error| Failure::Usage(format!("store: {error}")))?;
         let house = House::build(
             settings,
             &ring,
-            None,
+            store,
             Arc::clone(&clock),
             Arc::clone(&random),
         )

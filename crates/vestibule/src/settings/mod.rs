@@ -24,6 +24,7 @@ mod schema;
 mod scope;
 mod section;
 mod server;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -50,6 +51,7 @@ pub use resource::{CredentialSettings, ResourceSettings};
 pub use schema::schema;
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
+pub use store::{StorePlace, StoreSettings};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
@@ -82,6 +84,8 @@ pub struct Settings {
     pub keys: KeysSettings,
     /// How long a key is in use before we warn that it has no successor; zero for never.
     pub rotate_keys_after: Duration,
+    /// Where grants and revocations are kept.
+    pub store: StoreSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
     /// Whether consent may be remembered.
@@ -139,6 +143,7 @@ impl Settings {
             resources,
             keys,
             rotate_keys_after: DEFAULT_ROTATE_AFTER,
+            store: StoreSettings::default(),
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
@@ -164,6 +169,7 @@ impl Settings {
     fn understand(
         document: BTreeMap<String, document::Entry>,
         problems: &Problems,
+        env: &dyn Strings,
     ) -> Option<Self> {
         let mut root = Section::root(document, problems);
         let public_url = root.parsed("public_url", Origin::parse);
@@ -187,6 +193,7 @@ impl Settings {
         let mut keys = root.section("keys");
         let rotate_keys_after = rotate_after(&mut keys);
         let keys = KeysSettings::read(keys);
+        let store = StoreSettings::read(root.section("store"), env);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
@@ -203,6 +210,7 @@ impl Settings {
             tokens,
             keys: keys?,
             rotate_keys_after,
+            store,
             clients,
             consent,
             limits,
@@ -318,7 +326,7 @@ impl Report {
         let settings = document::from_toml(text, &problems).and_then(|mut document| {
             aliases::lay_over(&mut document, env, &problems);
             document::lay_over(&mut document, env, &problems);
-            Settings::understand(document, &problems)
+            Settings::understand(document, &problems, env)
         });
         let judgement = problems.judge(settings);
         let warnings = judgement.warnings;
@@ -341,7 +349,7 @@ impl Report {
 /// Every key that is read, in the order of reading, with `0` for the index of list elements.
 fn survey() -> Vec<Asked> {
     let problems = Problems::survey();
-    let nothing = Settings::understand(BTreeMap::new(), &problems);
+    let nothing = Settings::understand(BTreeMap::new(), &problems, &NoEnvironment);
     problems.judge(nothing).asked
 }
 

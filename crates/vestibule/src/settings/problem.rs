@@ -188,16 +188,27 @@ impl Problems {
         }
     }
 
+    /// A file beside the configuration file; in the working directory when there is none.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        let directory = self.file.as_deref().and_then(Path::parent);
+        directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
+    }
+
     /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working
     /// directory. Remembered, so that a change of the file can be noticed.
     pub(super) fn resolve(&self, written: &Located<String>) -> PathBuf {
-        let directory = self.file.as_deref().and_then(Path::parent);
-        let path = match (&written.spot.place, directory) {
-            (Place::File { .. }, Some(directory)) => directory.join(&written.value),
-            _ => PathBuf::from(&written.value),
-        };
+        let path = self.locate(written);
         self.files.borrow_mut().push(path.clone());
         path
+    }
+
+    /// The same for a file that is not configuration: it may change as it likes.
+    pub(super) fn locate(&self, written: &Located<String>) -> PathBuf {
+        let directory = self.file.as_deref().and_then(Path::parent);
+        match (&written.spot.place, directory) {
+            (Place::File { .. }, Some(directory)) => directory.join(&written.value),
+            _ => PathBuf::from(&written.value),
+        }
     }
 
     /// `settings` when nothing was wrong, with all there is to say about the reading.

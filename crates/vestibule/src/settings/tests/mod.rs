@@ -5,6 +5,7 @@ mod clients;
 mod contradictions;
 mod keys;
 mod providers;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
