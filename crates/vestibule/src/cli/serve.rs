@@ -14,7 +14,7 @@ use super::{Failure, print, runtime, signals};
 use crate::House;
 use crate::keys::KeyRing;
 use crate::serve::{ServeLimits, bind, run as serve, tls_config};
-use crate::settings::{KeysSettings, ServerSettings, Settings, Strings};
+use crate::settings::{KeysSettings, SecretSource, ServerSettings, Settings, Strings};
 use crate::telemetry;
 
 /// Options of `vestibule serve`.
@@ -26,14 +26,18 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failure> {
-    let settings =
-        Settings::load(config_file(arguments, env).as_deref(), env).map_err(Failure::usage)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let runtime = runtime()?;
+    let secrets = secret_source(env, &clock, &random);
+    let config = config_file(arguments, env);
+    let settings = runtime
+        .block_on(Settings::load_with(config.as_deref(), env, secrets.as_ref()))
+        .map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let ring = ring(&settings, clock.as_ref(), random.as_ref())?;
     let tls = settings
         .server
@@ -43,7 +47,7 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         .transpose()
         .map_err(Failure::usage)?;
     let limits = ServeLimits::from(&settings.server);
-    runtime()?.block_on(signals::until_second(|shutdown| async {
+    runtime.block_on(signals::until_second(|shutdown| async {
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
@@ -53,6 +57,30 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         tracing::info!(aborted = drained.aborted, "stopped");
         Ok(())
     }))
+}
+
+/// Where secrets come from that stand elsewhere.
+#[cfg(feature = "aws")]
+pub(super) fn secret_source(
+    env: &dyn Strings,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Arc<dyn SecretSource> {
+    Arc::new(crate::aws::AwsSecrets::new(
+        crate::aws::AwsEnvironment::read(env),
+        Arc::clone(clock),
+        Arc::clone(random),
+    ))
+}
+
+/// Where secrets come from that stand elsewhere: nowhere in this build.
+#[cfg(not(feature = "aws"))]
+pub(super) fn secret_source(
+    _: &dyn Strings,
+    _: &Arc<dyn Clock>,
+    _: &Arc<dyn Random>,
+) -> Arc<dyn SecretSource> {
+    Arc::new(crate::settings::NoSecretSource)
 }
 
 /// Colour is for people at a terminal who did not ask for none (<https://no-color.org>).

@@ -3,8 +3,8 @@
 //!
 //! The environment beats the file, the file beats the defaults. Every key has a variable: `provider.client_id` is
 //! `VESTIBULE__PROVIDER__CLIENT_ID`, the path of the first resource is `VESTIBULE__RESOURCE__0__PATH`; lists are separated
-//! by commas. Every secret can stand in a file of its own: `client_secret_file`. File names in the configuration file are
-//! relative to it.
+//! by commas. Every secret can stand in a file of its own, `client_secret_file`, or elsewhere, `client_secret =
+//! "aws-sm:NAME"`. File names in the configuration file are relative to it.
 
 mod clients;
 mod document;
@@ -12,6 +12,7 @@ mod env;
 mod limits;
 mod problem;
 mod provider;
+mod reference;
 mod resource;
 mod scope;
 mod section;
@@ -34,12 +35,14 @@ pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
+pub use reference::{NoSecretSource, SecretError, SecretPlace, SecretReference, SecretSource};
 pub use resource::{CredentialSettings, ResourceSettings};
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
+use reference::Fetched;
 use section::Section;
 
 use crate::provider::profile;
@@ -105,39 +108,50 @@ impl Settings {
         }
     }
 
-    /// Reads the file at `path`, if there is one, and the environment over it.
+    /// Reads the file at `path`, if there is one, and the environment over it. A secret that stands elsewhere is a
+    /// problem; [`Settings::load_with`] fetches it.
     pub fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
-        let Some(path) = path else {
-            return Self::read("", None, env);
-        };
-        match std::fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => Self::read(&text, Some(path), env),
-            Err(error) => {
-                let problem = Problem {
-                    place: Place::Nowhere,
-                    file: Some(path.display().to_string()),
-                    key: String::new(),
-                    message: format!("cannot read the configuration file: {error}"),
-                };
-                Err(SettingsError::new(vec![problem]))
-            }
+        Self::read(&text_of(path)?, path, env, Fetched::new()).0
+    }
+
+    /// The same with the secrets that stand elsewhere, fetched from `source`. They are fetched anew each time.
+    pub async fn load_with(
+        path: Option<&Path>,
+        env: &dyn Strings,
+        source: &dyn SecretSource,
+    ) -> Result<Self, SettingsError> {
+        let text = text_of(path)?;
+        let (settings, references) = Self::read(&text, path, env, Fetched::new());
+        if references.is_empty() {
+            return settings;
         }
+        let fetched = reference::fetch_all(references, source).await;
+        Self::read(&text, path, env, fetched).0
     }
 
     /// Reads `text` as if it stood in a file `name`, and the environment over it.
     pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Result<Self, SettingsError> {
-        Self::read(text, Some(Path::new(name)), env)
+        Self::read(text, Some(Path::new(name)), env, Fetched::new()).0
     }
 
-    fn read(text: &str, file: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
-        let problems = Problems::new(file.map(Path::to_path_buf));
+    /// What `text` means, and the references in it that are not among `fetched`.
+    fn read(
+        text: &str,
+        file: Option<&Path>,
+        env: &dyn Strings,
+        fetched: Fetched,
+    ) -> (Result<Self, SettingsError>, Vec<SecretReference>) {
+        let problems = Problems::new(file.map(Path::to_path_buf), fetched);
         let settings = document::from_toml(text, &problems).and_then(|mut document| {
             document::lay_over(&mut document, env, &problems);
             Self::understand(document, &problems)
         });
-        let (mut settings, warnings) = problems.judge(settings)?;
-        settings.warnings = warnings;
-        Ok(settings)
+        let references = problems.references();
+        let settings = problems.judge(settings).map(|(settings, warnings)| Self {
+            warnings,
+            ..settings
+        });
+        (settings, references)
     }
 
     /// From what was written to what is meant. `None` means that there are problems.
@@ -253,6 +267,23 @@ impl Settings {
     }
 }
 
+/// The configuration file's text; nothing when there is no file.
+fn text_of(path: Option<&Path>) -> Result<Zeroizing<String>, SettingsError> {
+    let Some(path) = path else {
+        return Ok(Zeroizing::default());
+    };
+    std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|error| {
+            SettingsError::new(vec![Problem {
+                place: Place::Nowhere,
+                file: Some(path.display().to_string()),
+                key: String::new(),
+                message: format!("cannot read the configuration file: {error}"),
+            }])
+        })
+}
+
 impl KeysSettings {
     /// `file` (or `ring_file`, the name that the rule for secrets gives it), or `ring` with the text itself.
     fn read(mut section: Section<'_>) -> Option<Self> {
@@ -282,7 +313,9 @@ impl KeysSettings {
         section.finish();
         let wins = |spot: &Spot| variable(spot) == from_variables;
         if let Some(inline) = inline.filter(|inline| wins(&inline.spot)) {
-            return Some(Self::Inline(Secret::new(inline.value)));
+            return problems
+                .secret(inline)
+                .map(|ring| Self::Inline(ring.value));
         }
         let file = [file, ring_file]
             .into_iter()

@@ -6,6 +6,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use vestibule_oauth::secret::Secret;
+
+use super::reference::{Fetched, SecretReference};
 
 /// Everything that is wrong with a configuration. Prints one line for each problem.
 #[derive(Debug, Error)]
@@ -104,14 +107,18 @@ pub(super) struct Problems {
     file: Option<PathBuf>,
     found: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
+    fetched: Fetched,
+    references: RefCell<Vec<SecretReference>>,
 }
 
 impl Problems {
-    pub(super) fn new(file: Option<PathBuf>) -> Self {
+    pub(super) fn new(file: Option<PathBuf>, fetched: Fetched) -> Self {
         Self {
             file,
             found: RefCell::default(),
             warnings: RefCell::default(),
+            fetched,
+            references: RefCell::default(),
         }
     }
 
@@ -130,6 +137,32 @@ impl Problems {
         self.warnings
             .borrow_mut()
             .push(format!("{}: {message}", spot.key));
+    }
+
+    /// The secret that is written as `text`, or that `text` refers to.
+    pub(super) fn secret(&self, text: Located<String>) -> Option<Located<Secret>> {
+        let reference = match SecretReference::parse(&text.value) {
+            None => return Some(text.map(Secret::new)),
+            Some(Ok(reference)) => reference,
+            Some(Err(message)) => {
+                self.add(&text.spot, message);
+                return None;
+            }
+        };
+        match self.fetched.get(&reference) {
+            Some(Ok(secret)) => return Some(text.map(|_| secret.clone())),
+            Some(Err(error)) => self.add(&text.spot, format!("{reference}: {error}")),
+            None => {
+                self.add(&text.spot, format!("{reference}: was not fetched"));
+                self.references.borrow_mut().push(reference);
+            }
+        }
+        None
+    }
+
+    /// The references that nobody has fetched.
+    pub(super) fn references(&self) -> Vec<SecretReference> {
+        self.references.take()
     }
 
     /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working
