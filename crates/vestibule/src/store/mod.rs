@@ -7,6 +7,7 @@
 //! itself does so a little later, to save space only.
 
 mod memory;
+mod redb;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ use thiserror::Error;
 use vestibule_oauth::time::UnixTime;
 
 pub use memory::MemoryStore;
+pub use redb::RedbStore;
 
 /// What entries are about; the first part of every key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,7 +169,7 @@ pub enum Put {
 }
 
 /// Why a store did not do its work. For the log; callers answer 503 and the client tries again.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// Not reached, too slow, or overloaded: it may work again.
     #[error("the store cannot be reached: {0}")]

@@ -7,6 +7,8 @@
     reason = "clippy exempts test functions, but not the helpers beside them"
 )]
 
+#[path = "../contract/mod.rs"]
+mod contract;
 mod support;
 
 mod authorize;
@@ -28,4 +30,5 @@ mod replicas;
 mod revoke;
 mod rmcp_client;
 mod serve;
+mod stores;
 mod token;
