@@ -98,7 +98,10 @@ impl AwsClient {
                 CONTENT_TYPE,
                 format!("application/x-amz-json-{}", self.service.json),
             )
-            .header("x-amz-target", format!("{}.{operation}", self.service.target))
+            .header(
+                "x-amz-target",
+                format!("{}.{operation}", self.service.target),
+            )
             .body(Full::new(body.clone()))
             .map_err(|_| unsendable("the request cannot be built"))?;
         let signer = Signer {
@@ -107,9 +110,9 @@ impl AwsClient {
             service: self.service.name,
             now: self.aws.clock.now(),
         };
-        signer
-            .sign(&mut request, &body)
-            .map_err(|_| unsendable("the credentials hold characters that a header cannot carry"))?;
+        signer.sign(&mut request, &body).map_err(|_| {
+            unsendable("the credentials hold characters that a header cannot carry")
+        })?;
         let answer = self.aws.outbound.fetch(request, ATTEMPT).await;
         let answer = answer.map_err(|cause| AwsError::Unreachable {
             operation: operation.to_owned(),
@@ -157,7 +160,10 @@ pub(super) fn is_throttling(code: &str) -> bool {
 fn is_about_credentials(code: &str) -> bool {
     matches!(
         code,
-        "ExpiredTokenException" | "ExpiredToken" | "UnrecognizedClientException" | "InvalidClientTokenId"
+        "ExpiredTokenException"
+            | "ExpiredToken"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
     )
 }
 
@@ -212,4 +218,99 @@ fn read(operation: &str, answer: &Response<Bytes>) -> Result<Value, AwsError> {
         message: message.unwrap_or("no reason given").to_owned(),
         item: body.get("Item").cloned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::aws::test_server::{TestServer, aws_at};
+    use crate::aws::{DYNAMODB, SECRETS_MANAGER};
+
+    async fn call(server: &TestServer, retry: Retry) -> Result<Value, AwsError> {
+        let client = aws_at(&server.url).client(DYNAMODB, None, None).unwrap();
+        client.call("GetItem", &json!({ "a": 1 }), retry).await
+    }
+
+    #[tokio::test]
+    async fn a_call_is_signed_json() {
+        let server = TestServer::start(|_, _| (200, "{\"b\":2}".to_owned())).await;
+        assert_eq!(
+            call(&server, Retry::Freely).await.unwrap(),
+            json!({ "b": 2 })
+        );
+        let asked = &server.asked()[0];
+        assert_eq!(asked.line, "POST /");
+        assert_eq!(asked.body, "{\"a\":1}");
+        assert_eq!(asked.header("content-type"), "application/x-amz-json-1.0");
+        assert_eq!(asked.header("x-amz-target"), "DynamoDB_20120810.GetItem");
+        assert_eq!(asked.header("x-amz-date"), "20261121T000000Z");
+        let authorization = asked.header("authorization");
+        let start = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/eu-west-1/dynamodb/aws4_request, \
+                     SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=";
+        assert!(authorization.starts_with(start), "{authorization}");
+    }
+
+    #[tokio::test]
+    async fn throttling_is_ridden_out_and_not_for_ever() {
+        let throttled = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow"}"#;
+        let server = TestServer::start(move |number, _| {
+            if number < 2 {
+                (400, throttled.to_owned())
+            } else {
+                (200, "{}".to_owned())
+            }
+        })
+        .await;
+        call(&server, Retry::IfUntouched).await.unwrap();
+        assert_eq!(server.asked().len(), 3);
+        let server = TestServer::start(move |_, _| (400, throttled.to_owned())).await;
+        let error = call(&server, Retry::Freely).await.unwrap_err();
+        assert!(error.is_transient());
+        assert_eq!(error.code(), Some("ProvisionedThroughputExceededException"));
+        assert_eq!(server.asked().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_happened_is_repeated_only_where_that_is_the_same() {
+        for (retry, attempts) in [(Retry::Freely, 4), (Retry::IfUntouched, 1)] {
+            let server = TestServer::start(|_, _| (500, String::new())).await;
+            let error = call(&server, retry).await.unwrap_err();
+            assert_eq!(error.to_string(), "GetItem: HTTP 500: no reason given");
+            assert_eq!(server.asked().len(), attempts, "{retry:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_at_once_with_its_name() {
+        let server = TestServer::start(|_, _| {
+            let body = r#"{"__type":"AccessDeniedException:http://internal.amazon.com/","Message":"User x is not authorized"}"#;
+            (400, body.to_owned())
+        })
+        .await;
+        let error = call(&server, Retry::Freely).await.unwrap_err();
+        assert!(error.is_denied() && !error.is_transient());
+        assert_eq!(
+            error.to_string(),
+            "GetItem: AccessDeniedException: User x is not authorized"
+        );
+        assert_eq!(server.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn credentials_that_are_not_taken_any_more_are_asked_for_anew_once() {
+        let expired = r#"{"__type":"ExpiredTokenException","message":"expired"}"#;
+        let server = TestServer::start(move |_, _| (400, expired.to_owned())).await;
+        let error = call(&server, Retry::Freely).await.unwrap_err();
+        assert_eq!(error.code(), Some("ExpiredTokenException"));
+        assert_eq!(server.asked().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn without_a_region_nothing_is_sent() {
+        let (aws, _) = crate::aws::test_server::aws(&[("AWS_ACCESS_KEY_ID", "x")]);
+        let error = aws.client(SECRETS_MANAGER, None, None).unwrap_err();
+        assert!(error.to_string().contains("set AWS_REGION"), "{error}");
+    }
 }

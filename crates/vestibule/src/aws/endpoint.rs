@@ -50,7 +50,10 @@ pub(super) fn url(
 ) -> Result<Uri, String> {
     match endpoint.or_else(|| overridden(service.variable, environment)) {
         Some(url) => parse(url),
-        None => parse(&format!("https://{}", host(service.name, region, environment)?)),
+        None => parse(&format!(
+            "https://{}",
+            host(service.name, region, environment)?
+        )),
     }
 }
 
@@ -97,7 +100,8 @@ pub(super) fn host(
 
 /// An absolute http or https URL without a path of its own.
 pub(super) fn parse(url: &str) -> Result<Uri, String> {
-    let wrong = || format!("'{url}' is not the URL of an AWS endpoint; write http(s)://HOST[:PORT]");
+    let wrong =
+        || format!("'{url}' is not the URL of an AWS endpoint; write http(s)://HOST[:PORT]");
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
     if !known || uri.host().is_none() || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
@@ -127,7 +131,10 @@ mod tests {
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:2"),
         ]);
         let url = |service, endpoint| url(service, "eu-west-1", endpoint, &both).unwrap();
-        assert_eq!(url(SECRETS_MANAGER, Some("http://127.0.0.1:3")), "http://127.0.0.1:3/");
+        assert_eq!(
+            url(SECRETS_MANAGER, Some("http://127.0.0.1:3")),
+            "http://127.0.0.1:3/"
+        );
         assert_eq!(url(SECRETS_MANAGER, None), "http://127.0.0.1:2/");
         assert_eq!(url(SSM, None), "http://127.0.0.1:1/");
     }
@@ -137,9 +144,18 @@ mod tests {
         let none = environment(&[]);
         for (region, host) in [
             ("eu-west-1", "https://dynamodb.eu-west-1.amazonaws.com/"),
-            ("cn-north-1", "https://dynamodb.cn-north-1.amazonaws.com.cn/"),
-            ("us-gov-west-1", "https://dynamodb.us-gov-west-1.amazonaws.com/"),
-            ("us-isob-east-1", "https://dynamodb.us-isob-east-1.sc2s.sgov.gov/"),
+            (
+                "cn-north-1",
+                "https://dynamodb.cn-north-1.amazonaws.com.cn/",
+            ),
+            (
+                "us-gov-west-1",
+                "https://dynamodb.us-gov-west-1.amazonaws.com/",
+            ),
+            (
+                "us-isob-east-1",
+                "https://dynamodb.us-isob-east-1.sc2s.sgov.gov/",
+            ),
         ] {
             assert_eq!(url(DYNAMODB, region, None, &none).unwrap(), host);
         }
@@ -155,7 +171,10 @@ mod tests {
             assert!(url(SSM, region, None, &none).is_err(), "{region}");
         }
         for endpoint in ["ftp://x", "x", "https://x/path", "https://x/?q"] {
-            assert!(url(SSM, "eu-west-1", Some(endpoint), &none).is_err(), "{endpoint}");
+            assert!(
+                url(SSM, "eu-west-1", Some(endpoint), &none).is_err(),
+                "{endpoint}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ mod environment;
 mod secrets;
 mod sign;
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 mod time;
 
 use std::fmt;
@@ -96,7 +96,10 @@ impl AwsError {
 
     /// True when the service forbids the operation to who we are.
     pub fn is_denied(&self) -> bool {
-        matches!(self.code(), Some("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation"))
+        matches!(
+            self.code(),
+            Some("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation")
+        )
     }
 
     /// True when the same call may work a little later.
@@ -163,7 +166,8 @@ impl Aws {
             Some(region) => region.to_owned(),
             None => self.environment.region().ok_or_else(|| {
                 AwsError::Settings(
-                    "no AWS region: name it, or set AWS_REGION, or `region` in the profile".to_owned(),
+                    "no AWS region: name it, or set AWS_REGION, or `region` in the profile"
+                        .to_owned(),
                 )
             })?,
         };

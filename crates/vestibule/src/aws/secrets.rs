@@ -25,7 +25,11 @@ pub struct AwsSecrets {
 
 impl AwsSecrets {
     /// With the credentials and the region of that environment.
-    pub fn new(environment: AwsEnvironment, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    pub fn new(
+        environment: AwsEnvironment,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
         Self {
             environment,
             clock,
@@ -106,7 +110,10 @@ fn member(text: &str, key: &str) -> Result<Secret, SecretError> {
         Some(Value::String(secret)) => Ok(Secret::new(secret)),
         Some(_) => Err(SecretError(format!("its member `{key}` is not text"))),
         None if names.is_empty() => Err(SecretError("it has no members".to_owned())),
-        None => Err(SecretError(format!("it has no such member, but {}", names.join(", ")))),
+        None => Err(SecretError(format!(
+            "it has no such member, but {}",
+            names.join(", ")
+        ))),
     }
 }
 
@@ -148,16 +155,73 @@ impl Question {
             _ if error.is_denied() => format!(
                 "not allowed: who we are needs `{action}` on it, and `kms:Decrypt` if its key is one of your own ({error})"
             ),
-            Some("ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound") => {
+            Some(
+                "ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound",
+            ) => {
                 format!("there is no such secret in this account and region ({error})")
             }
             Some("DecryptionFailure" | "InvalidKeyId") => {
                 format!("cannot be decrypted: who we are needs `kms:Decrypt` on its key ({error})")
             }
             Some("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired") => {
-                format!("the signature is refused: look at this computer's clock and at the secret key ({error})")
+                format!(
+                    "the signature is refused: look at this computer's clock and at the secret key ({error})"
+                )
             }
             _ => error.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::test_server::{TestServer, aws_at};
+
+    async fn fetch(status: u16, answer: &str, reference: &str) -> Result<String, String> {
+        let answer = answer.to_owned();
+        let server = TestServer::start(move |_, _| (status, answer.clone())).await;
+        let source = AwsSecrets::of(aws_at(&server.url));
+        let reference = SecretReference::parse(reference).unwrap().unwrap();
+        let secret = source.fetch(&reference).await;
+        secret
+            .map(|secret| secret.expose().to_owned())
+            .map_err(|error| error.0)
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_is_told_which_permission_is_missing() {
+        let denied =
+            r#"{"__type":"AccessDeniedException","message":"no identity-based policy allows it"}"#;
+        for (reference, action) in [
+            ("aws-sm:x", "`secretsmanager:GetSecretValue`"),
+            ("aws-ssm:x", "`ssm:GetParameter`"),
+        ] {
+            let error = fetch(400, denied, reference).await.unwrap_err();
+            assert!(
+                error.contains(action) && error.contains("kms:Decrypt"),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn no_message_holds_the_secret() {
+        for (secret, reference) in [
+            ("hidden", "aws-sm:x#key"),
+            ("[\\\"hidden\\\"]", "aws-sm:x#key"),
+            ("{\\\"other\\\":\\\"hidden\\\"}", "aws-sm:x#key"),
+            ("{\\\"key\\\":[\\\"hidden\\\"]}", "aws-sm:x#key"),
+        ] {
+            let answer = format!("{{\"SecretString\":\"{secret}\"}}");
+            let error = fetch(200, &answer, reference).await.unwrap_err();
+            assert!(!error.contains("hidden"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn line_ends_behind_a_secret_are_not_part_of_it() {
+        let secret = fetch(200, "{\"SecretString\":\" s3cret \\r\\n\"}", "aws-sm:x").await;
+        assert_eq!(secret.unwrap(), " s3cret ");
     }
 }

@@ -99,14 +99,18 @@ fn canonical<B>(request: &Request<B>, body: &[u8]) -> (String, String) {
     // Every service but S3 wants the path as it is on the wire, encoded once more.
     let path = utf8_percent_encode(uri.path(), RESERVED_IN_PATH);
     let query = canonical_query(uri.query().unwrap_or_default());
-    let host = uri.authority().map(|authority| authority.as_str());
+    let host = uri.authority().map(http::uri::Authority::as_str);
     let headers = canonical_headers(request.headers(), host.unwrap_or_default());
     let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
     let signed = names.join(";");
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+    let lines = headers.iter().fold(String::new(), |lines, (name, value)| {
+        lines
+            + name
+            + ":"
+            + value
+            + "
+"
+    });
     let payload = hex(digest(&SHA256, body).as_ref());
     let method = request.method();
     (

@@ -21,7 +21,9 @@ pub(super) fn parse_rfc3339(text: &str) -> Option<UnixTime> {
     };
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     let bytes = text.as_bytes();
-    if separators.iter().any(|(at, wanted)| bytes.get(*at) != Some(wanted))
+    if separators
+        .iter()
+        .any(|(at, wanted)| bytes.get(*at) != Some(wanted))
         || !matches!(bytes.get(10), Some(b'T' | b't' | b' '))
     {
         return None;
@@ -73,7 +75,11 @@ fn date_of(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }
@@ -99,9 +105,18 @@ mod tests {
     fn known_moments() {
         assert_eq!(amz_date(UnixTime(1_440_938_160)), "20150830T123600Z");
         assert_eq!(amz_date(UnixTime(951_782_400)), "20000229T000000Z");
-        assert_eq!(parse_rfc3339("2015-08-30T12:36:00Z"), Some(UnixTime(1_440_938_160)));
-        assert_eq!(parse_rfc3339("2015-08-30T14:36:00.123+02:00"), Some(UnixTime(1_440_938_160)));
-        assert_eq!(parse_rfc3339("2015-08-30T07:06:00-05:30"), Some(UnixTime(1_440_938_160)));
+        assert_eq!(
+            parse_rfc3339("2015-08-30T12:36:00Z"),
+            Some(UnixTime(1_440_938_160))
+        );
+        assert_eq!(
+            parse_rfc3339("2015-08-30T14:36:00.123+02:00"),
+            Some(UnixTime(1_440_938_160))
+        );
+        assert_eq!(
+            parse_rfc3339("2015-08-30T07:06:00-05:30"),
+            Some(UnixTime(1_440_938_160))
+        );
     }
 
     #[test]

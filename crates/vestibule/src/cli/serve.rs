@@ -32,7 +32,11 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
     let secrets = secret_source(env, &clock, &random);
     let config = config_file(arguments, env);
     let settings = runtime
-        .block_on(Settings::load_with(config.as_deref(), env, secrets.as_ref()))
+        .block_on(Settings::load_with(
+            config.as_deref(),
+            env,
+            secrets.as_ref(),
+        ))
         .map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {

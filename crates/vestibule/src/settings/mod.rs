@@ -313,9 +313,7 @@ impl KeysSettings {
         section.finish();
         let wins = |spot: &Spot| variable(spot) == from_variables;
         if let Some(inline) = inline.filter(|inline| wins(&inline.spot)) {
-            return problems
-                .secret(inline)
-                .map(|ring| Self::Inline(ring.value));
+            return problems.secret(inline).map(|ring| Self::Inline(ring.value));
         }
         let file = [file, ring_file]
             .into_iter()

@@ -3,6 +3,7 @@
 //! nobody fetched does not load.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -69,9 +70,9 @@ pub(super) async fn fetch_all(
 ) -> Fetched {
     let mut fetched = Fetched::new();
     for reference in references {
-        if !fetched.contains_key(&reference) {
-            let secret = source.fetch(&reference).await;
-            fetched.insert(reference, secret);
+        if let Entry::Vacant(free) = fetched.entry(reference) {
+            let secret = source.fetch(free.key()).await;
+            free.insert(secret);
         }
     }
     fetched
@@ -88,7 +89,10 @@ impl SecretReference {
     pub fn parse(text: &str) -> Option<Result<Self, String>> {
         Self::PLACES.iter().find_map(|(prefix, place)| {
             let rest = text.strip_prefix(prefix)?;
-            Some(Self::read(*place, rest).map_err(|why| format!("is not a reference to a secret: {why}")))
+            Some(
+                Self::read(*place, rest)
+                    .map_err(|why| format!("is not a reference to a secret: {why}")),
+            )
         })
     }
 
@@ -185,12 +189,18 @@ mod tests {
     #[test]
     fn names_and_arns() {
         let plain = read("aws-sm:prod/vestibule").unwrap();
-        assert_eq!((plain.name.as_str(), plain.region), ("prod/vestibule", None));
-        let full = read("aws-sm:prod/vestibule?region=eu-west-1&stage=AWSPREVIOUS#client%20secret").unwrap();
+        assert_eq!(
+            (plain.name.as_str(), plain.region),
+            ("prod/vestibule", None)
+        );
+        let full = read("aws-sm:prod/vestibule?region=eu-west-1&stage=AWSPREVIOUS#client%20secret")
+            .unwrap();
         assert_eq!(full.region.as_deref(), Some("eu-west-1"));
         assert_eq!(full.stage.as_deref(), Some("AWSPREVIOUS"));
         assert_eq!(full.json_key.as_deref(), Some("client secret"));
-        let arn = read("aws-sm:arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-AbCdEf#key").unwrap();
+        let arn =
+            read("aws-sm:arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-AbCdEf#key")
+                .unwrap();
         assert_eq!(arn.region.as_deref(), Some("eu-central-1"));
         let parameter = read("aws-ssm:/vestibule/ring").unwrap();
         assert_eq!(parameter.place, SecretPlace::ParameterStore);
@@ -203,7 +213,10 @@ mod tests {
             ("aws-sm:", "name or the ARN"),
             ("aws-sm:a b", "name or the ARN"),
             ("aws-sm:x#", "behind `#`"),
-            ("aws-sm:x?regoin=eu-west-1", "`regoin=eu-west-1` is not known"),
+            (
+                "aws-sm:x?regoin=eu-west-1",
+                "`regoin=eu-west-1` is not known",
+            ),
             ("aws-ssm:x?stage=AWSPREVIOUS", "not known"),
             ("aws-sm:arn:aws:ssm:eu-west-1:1:parameter/x", "one of `ssm`"),
             ("aws-sm:arn:aws:secretsmanager", "not complete"),

@@ -6,6 +6,8 @@
 //! Time is the caller's clock: an entry ends when `expires_at` is reached on it. A backend that can let entries end by
 //! itself does so a little later, to save space only.
 
+#[cfg(feature = "aws")]
+mod dynamodb;
 mod memory;
 mod redb;
 
@@ -19,6 +21,8 @@ use thiserror::Error;
 
 use vestibule_oauth::time::UnixTime;
 
+#[cfg(feature = "aws")]
+pub use dynamodb::{DynamoDbPlace, DynamoDbStore};
 pub use memory::MemoryStore;
 pub use redb::RedbStore;
 

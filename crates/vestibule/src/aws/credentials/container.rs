@@ -41,7 +41,9 @@ pub(super) async fn credentials(environment: &AwsEnvironment, near: &Outbound) -
 
 fn url(environment: &AwsEnvironment) -> Result<Uri, super::NoCredentials> {
     if let Some(path) = environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
-        let url = path.starts_with('/').then(|| format!("{ECS}{path}").parse());
+        let url = path
+            .starts_with('/')
+            .then(|| format!("{ECS}{path}").parse());
         return url.and_then(Result::ok).ok_or_else(|| {
             failed("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not a path that begins with /")
         });
@@ -69,14 +71,13 @@ fn is_near(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host == "localhost"
         || address.is_ok_and(|address| {
-            address.is_loopback()
-                || AGENTS
-                    .iter()
-                    .any(|agent| agent.parse() == Ok(address))
+            address.is_loopback() || AGENTS.iter().any(|agent| agent.parse() == Ok(address))
         })
 }
 
-fn authorization(environment: &AwsEnvironment) -> Result<Option<HeaderValue>, super::NoCredentials> {
+fn authorization(
+    environment: &AwsEnvironment,
+) -> Result<Option<HeaderValue>, super::NoCredentials> {
     let token = match environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
         // Read each time: the agent replaces it.
         Some(path) => {
@@ -111,7 +112,10 @@ mod tests {
 
     #[test]
     fn the_relative_form_is_the_agent_of_ecs() {
-        let url = url_of("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/x");
+        let url = url_of(
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "/v2/credentials/x",
+        );
         assert_eq!(url.unwrap(), "http://169.254.170.2/v2/credentials/x");
         let url = url_of("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "@evil.example/");
         assert!(matches!(url, Err(NoCredentials::Failed(_))));
@@ -138,7 +142,10 @@ mod tests {
             "ftp://127.0.0.1/",
             "/relative",
         ] {
-            assert!(matches!(url_of(name, bad), Err(NoCredentials::Failed(_))), "{bad}");
+            assert!(
+                matches!(url_of(name, bad), Err(NoCredentials::Failed(_))),
+                "{bad}"
+            );
         }
     }
 }

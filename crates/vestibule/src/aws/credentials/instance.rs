@@ -25,7 +25,9 @@ pub(super) async fn credentials(environment: &AwsEnvironment, near: &Outbound) -
             .header(TOKEN_LIFETIME, "60")
             .body(Full::default())
     };
-    let answer = ask_near(near, build).await.map_err(|error| no_token(&error))?;
+    let answer = ask_near(near, build)
+        .await
+        .map_err(|error| no_token(&error))?;
     if !answer.status().is_success() {
         return Err(failed(format!(
             "the metadata service gives no token: status {}",
@@ -78,9 +80,9 @@ fn base(environment: &AwsEnvironment) -> Result<String, NoCredentials> {
         },
     };
     let base = base.trim_end_matches('/');
-    let is_url = base
-        .parse::<Uri>()
-        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    let is_url = base.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    });
     if is_url {
         Ok(base.to_owned())
     } else {

@@ -276,8 +276,12 @@ fn from_environment(environment: &AwsEnvironment) -> Found {
             source: Link::Environment.name(),
         }),
         (None, None) => Err(absent("AWS_ACCESS_KEY_ID is not set")),
-        (Some(_), None) => Err(failed("AWS_SECRET_ACCESS_KEY is not set, but AWS_ACCESS_KEY_ID is")),
-        (None, Some(_)) => Err(failed("AWS_ACCESS_KEY_ID is not set, but AWS_SECRET_ACCESS_KEY is")),
+        (Some(_), None) => Err(failed(
+            "AWS_SECRET_ACCESS_KEY is not set, but AWS_ACCESS_KEY_ID is",
+        )),
+        (None, Some(_)) => Err(failed(
+            "AWS_ACCESS_KEY_ID is not set, but AWS_SECRET_ACCESS_KEY is",
+        )),
     }
 }
 
@@ -313,7 +317,9 @@ impl Written {
         let (Some(access_key_id), Some(secret_access_key)) =
             (written.access_key_id, written.secret_access_key)
         else {
-            return Err(failed("the answer holds no AccessKeyId and SecretAccessKey"));
+            return Err(failed(
+                "the answer holds no AccessKeyId and SecretAccessKey",
+            ));
         };
         let expires_at = match written.expiration {
             None => None,

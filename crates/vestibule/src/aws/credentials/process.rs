@@ -29,7 +29,10 @@ pub(super) async fn credentials(command: &str) -> Found {
     // Not a word of what it printed: it may hold the credentials.
     let printed = Zeroizing::new(output.stdout);
     if !output.status.success() {
-        return Err(failed(format!("credential_process failed: {}", output.status)));
+        return Err(failed(format!(
+            "credential_process failed: {}",
+            output.status
+        )));
     }
     Written::read(&printed, "profile").map_err(|error| match error {
         NoCredentials::Failed(why) => failed(format!("credential_process: {why}")),

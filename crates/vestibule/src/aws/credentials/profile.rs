@@ -99,7 +99,9 @@ pub(super) async fn credentials(
     if let Some(id) = profile.get("aws_access_key_id") {
         let secret = profile.secret.get("aws_secret_access_key");
         let secret = secret.ok_or_else(|| {
-            failed(format!("the profile `{name}` has a key id and no aws_secret_access_key"))
+            failed(format!(
+                "the profile `{name}` has a key id and no aws_secret_access_key"
+            ))
         })?;
         return Ok(Credentials {
             access_key_id: id.to_owned(),
@@ -112,25 +114,36 @@ pub(super) async fn credentials(
     if let Some(command) = profile.get("credential_process") {
         return process::credentials(command).await;
     }
-    if let (Some(file), Some(role)) = (profile.get("web_identity_token_file"), profile.get("role_arn")) {
+    if let (Some(file), Some(role)) = (
+        profile.get("web_identity_token_file"),
+        profile.get("role_arn"),
+    ) {
         let session = profile.get("role_session_name");
         let region = environment.region();
         let role = web_identity::Role {
             file: Path::new(file),
-            role,
+            arn: role,
             session,
             region: region.as_deref(),
         };
         return web_identity::assume(&role, environment, outbound, now).await;
     }
-    let for_the_cli = ["sso_session", "sso_start_url", "source_profile", "credential_source", "login_session"];
+    let for_the_cli = [
+        "sso_session",
+        "sso_start_url",
+        "source_profile",
+        "credential_source",
+        "login_session",
+    ];
     if for_the_cli.iter().any(|key| profile.get(key).is_some()) {
         return Err(failed(format!(
             "the profile `{name}` needs the AWS CLI; make another profile with `credential_process = aws configure \
              export-credentials --profile {name} --format process`"
         )));
     }
-    Err(nothing(format!("the profile `{name}` holds no credentials")))
+    Err(nothing(format!(
+        "the profile `{name}` holds no credentials"
+    )))
 }
 
 fn read(path: &Path) -> Result<Option<zeroize::Zeroizing<String>>, String> {

@@ -30,7 +30,7 @@ const ATTEMPTS: u32 = 3;
 /// Whose role by which token.
 pub(super) struct Role<'a> {
     pub(super) file: &'a Path,
-    pub(super) role: &'a str,
+    pub(super) arn: &'a str,
     pub(super) session: Option<&'a str>,
     pub(super) region: Option<&'a str>,
 }
@@ -44,13 +44,13 @@ pub(super) async fn from_environment(
     let file = environment
         .get("AWS_WEB_IDENTITY_TOKEN_FILE")
         .ok_or_else(|| absent("AWS_WEB_IDENTITY_TOKEN_FILE is not set"))?;
-    let role = environment.get("AWS_ROLE_ARN").ok_or_else(|| {
-        failed("AWS_ROLE_ARN is not set, but AWS_WEB_IDENTITY_TOKEN_FILE is")
-    })?;
+    let role = environment
+        .get("AWS_ROLE_ARN")
+        .ok_or_else(|| failed("AWS_ROLE_ARN is not set, but AWS_WEB_IDENTITY_TOKEN_FILE is"))?;
     let region = environment.region();
     let role = Role {
         file: Path::new(file),
-        role,
+        arn: role,
         session: environment.get("AWS_ROLE_SESSION_NAME"),
         region: region.as_deref(),
     };
@@ -86,7 +86,7 @@ pub(super) async fn assume(
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let form = Bytes::from(format!(
         "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}&WebIdentityToken={}",
-        encoded(role.role),
+        encoded(role.arn),
         encoded(&session),
         encoded(token.trim()),
     ));
@@ -97,7 +97,7 @@ pub(super) async fn assume(
             .body(Full::new(form.clone()))
             .map_err(|error| failed(error.to_string()))?;
         let why = match outbound.fetch(request, LIMITS).await {
-            Ok(answer) if !is_passing(&answer) => return read(role.role, &answer),
+            Ok(answer) if !is_passing(&answer) => return read(role.arn, &answer),
             Ok(answer) => format!("STS answers with status {}", answer.status().as_u16()),
             Err(error) => format!("STS: {error}"),
         };
@@ -113,17 +113,15 @@ pub(super) async fn assume(
 fn is_passing(answer: &Response<Bytes>) -> bool {
     let text = String::from_utf8_lossy(answer.body());
     answer.status().is_server_error()
-        || element(&text, "Code").is_some_and(|code| {
-            matches!(code.as_str(), "Throttling" | "IDPCommunicationError")
-        })
+        || element(&text, "Code")
+            .is_some_and(|code| matches!(code.as_str(), "Throttling" | "IDPCommunicationError"))
 }
 
 fn read(role: &str, answer: &Response<Bytes>) -> Found {
     let text = Zeroizing::new(String::from_utf8_lossy(answer.body()).into_owned());
     let value = |name: &str| element(&text, name);
     if !answer.status().is_success() {
-        let code = value("Code")
-            .unwrap_or_else(|| format!("status {}", answer.status().as_u16()));
+        let code = value("Code").unwrap_or_else(|| format!("status {}", answer.status().as_u16()));
         let message = value("Message").unwrap_or_default();
         return Err(failed(format!("STS refuses {role}: {code}: {message}")));
     }

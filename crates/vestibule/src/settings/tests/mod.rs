@@ -3,6 +3,7 @@
 mod clients;
 mod contradictions;
 mod providers;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
