@@ -37,5 +37,6 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     if providers.len() > 1 {
         body["providers"] = providers.into();
     }
+    body["keys"] = house.key_ages().report(house.now());
     respond(status, &body)
 }

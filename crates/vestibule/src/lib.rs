@@ -40,7 +40,7 @@ use clients::ClientRegistry;
 use gateway::Gateway;
 use grants::RevokedTokens;
 use issuer::{IssuerError, TokenIssuer};
-use keys::KeyRing;
+use keys::{KeyAges, KeyRing};
 use limits::{Limits, OriginLock};
 use provider::Provider;
 use seal::{NoSealingKey, Sealer};
@@ -82,6 +82,7 @@ pub struct House {
     random: Arc<dyn Random>,
     sealer: Arc<Sealer>,
     issuer: Arc<TokenIssuer>,
+    key_ages: KeyAges,
     clients: ClientRegistry,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
@@ -115,6 +116,11 @@ impl House {
             .map(|provider| build_provider(&settings, provider, &clock))
             .collect::<Result<Vec<_>, _>>()?;
         let revoked = Arc::new(RevokedTokens::default());
+        let rotate_after = settings.rotate_keys_after;
+        let key_ages = KeyAges::of(ring, settings.tokens.signing_alg, rotate_after);
+        if let Some(warning) = key_ages.warning(clock.now()) {
+            tracing::warn!("{warning}");
+        }
         let clients = ClientRegistry::build(&settings, &clock)?;
         let limits = Arc::new(Limits::new(
             &settings.limits,
@@ -132,6 +138,7 @@ impl House {
             random,
             sealer,
             issuer,
+            key_ages,
             providers,
             store,
             revoked,
@@ -163,6 +170,10 @@ impl House {
 
     pub(crate) fn issuer(&self) -> &TokenIssuer {
         &self.issuer
+    }
+
+    pub(crate) fn key_ages(&self) -> &KeyAges {
+        &self.key_ages
     }
 
     pub(crate) fn clients(&self) -> &ClientRegistry {
@@ -260,7 +271,7 @@ impl House {
     }
 }
 
-fn build_provider(
+pub(crate) fn build_provider(
     settings: &Settings,
     provider: &settings::ProviderSettings,
     clock: &Arc<dyn Clock>,

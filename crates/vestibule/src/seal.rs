@@ -44,16 +44,19 @@ pub enum Kind {
     Grant,
     /// An access token.
     Access,
+    /// The consents that a browser remembers, in a cookie.
+    Memory,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,
         Self::Code,
         Self::Grant,
         Self::Access,
+        Self::Memory,
     ];
 
     /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
@@ -65,6 +68,7 @@ impl Kind {
             Self::Code => "authorization code",
             Self::Grant => "grant",
             Self::Access => "access token",
+            Self::Memory => "remembered consents",
         }
     }
 
@@ -77,6 +81,7 @@ impl Kind {
             Self::Code => "vac_",
             Self::Grant => "vrt_",
             Self::Access => "vat_",
+            Self::Memory => "vmc_",
         }
     }
 }

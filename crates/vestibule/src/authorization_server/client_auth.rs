@@ -67,7 +67,7 @@ async fn authenticate(
     let by_basic = presented.by_basic;
     house
         .clients()
-        .authenticate(house.sealer(), &presented, house.now())
+        .authenticate(house.sealer(), house.store(), &presented, house.now())
         .await
         .map_err(|cause| ClientRefusal::Auth { cause, by_basic })
 }
@@ -91,7 +91,7 @@ impl ClientRefusal {
                 ..Outside::new(
                     ErrorCode::TemporarilyUnavailable,
                     "client_unavailable",
-                    "what describes the client cannot be read at the moment; try again later",
+                    "who the client is cannot be checked at the moment; try again later",
                 )
             };
         }

@@ -27,11 +27,8 @@ use vestibule_oauth::well_known::{
 use super::respond::{json, not_found};
 use crate::House;
 use crate::issuer::TokenIssuer;
+use crate::keys::rotation::JWKS_MAX_AGE;
 use crate::settings::{ClientCredential, ClientSettings, ResourceSettings, Settings};
-
-/// Seconds a document may be kept. Short enough for a key rotation, long enough for clients that fetch it eight times
-/// in one session.
-const CACHE: &str = "public, max-age=300";
 
 /// One document, ready to send.
 #[derive(Clone, Debug)]
@@ -39,6 +36,7 @@ struct Document {
     path: String,
     body: Bytes,
     etag: HeaderValue,
+    cache: HeaderValue,
 }
 
 /// Every document this server publishes.
@@ -81,10 +79,14 @@ impl Document {
         let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &body).as_ref()[..12]);
         let etag = HeaderValue::try_from(format!("\"{tag}\""))
             .unwrap_or_else(|_| HeaderValue::from_static("\"0\""));
+        // Short enough for a key rotation, long enough for clients that fetch it eight times in one session.
+        let cache = HeaderValue::try_from(format!("public, max-age={JWKS_MAX_AGE}"))
+            .unwrap_or_else(|_| HeaderValue::from_static("no-cache"));
         Self {
             path: path.to_owned(),
             body,
             etag,
+            cache,
         }
     }
 
@@ -102,7 +104,7 @@ impl Document {
         }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
+        headers.insert(CACHE_CONTROL, self.cache.clone());
         headers.insert(ETAG, self.etag.clone());
         response
     }

@@ -19,7 +19,7 @@ use vestibule_oauth::token::{TokenRequest, TokenRequestError, TokenResponse};
 use super::client_auth::{self, ClientRefusal};
 use super::respond::{BodyError, Outside, json, refuse};
 use crate::House;
-use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError};
+use crate::grants::{Access, Code, Grant, GrantMismatch, RedeemError, UserDigest};
 use crate::issuer::MintError;
 use crate::limits::{Limited, OverLimit};
 use crate::provider::{ProviderError, ProviderTokens, groups};
@@ -39,6 +39,8 @@ enum TokenError {
     CodeSeal(SealError),
     #[error(transparent)]
     Redeem(#[from] RedeemError),
+    #[error("consent was remembered for another user than the one who signed in")]
+    OtherUser,
     #[error("the refresh token is not usable: {0}")]
     GrantSeal(SealError),
     #[error(transparent)]
@@ -145,6 +147,11 @@ async fn redeem<'a>(
         .identity
         .take()
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
+    // T9: the page was skipped for one user, and another one came back.
+    let user = UserDigest::of(provider.id(), &identity.subject);
+    if redeemed.user.as_ref().is_some_and(|only| *only != user) {
+        return Err(TokenError::OtherUser);
+    }
     let claims = provider.map_claims(&identity);
     let scope = permitted(resource, &redeemed.scope, &claims, &tokens)?;
     let family = house.random().token(12);
@@ -345,6 +352,11 @@ impl TokenError {
             Self::Redeem(error) => {
                 Outside::new(InvalidGrant, "code_binding", format!("{error}; {again}"))
             }
+            Self::OtherUser => Outside::new(
+                InvalidGrant,
+                "consent_other_user",
+                "another account signed in than the one that approved this application in this browser; sign in again and approve it",
+            ),
             Self::NothingPermitted => Outside::new(
                 InvalidGrant,
                 "scope_not_permitted",

@@ -14,7 +14,7 @@ use super::{Failure, print, runtime, signals};
 use crate::House;
 use crate::keys::KeyRing;
 use crate::serve::{ServeLimits, bind, run as serve, tls_config};
-use crate::settings::{KeysSettings, SecretSource, ServerSettings, Settings, Strings};
+use crate::settings::{KeysSettings, Report, SecretSource, ServerSettings, Settings, Strings};
 use crate::telemetry;
 
 /// Options of `vestibule serve`.
@@ -26,22 +26,20 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let runtime = runtime()?;
-    let secrets = secret_source(env, &clock, &random);
-    let config = config_file(arguments, env);
-    let settings = runtime
-        .block_on(Settings::load_with(
-            config.as_deref(),
-            env,
-            secrets.as_ref(),
-        ))
-        .map_err(Failure::usage)?;
+    let report = load(
+        config_file(arguments.config.as_deref(), env).as_deref(),
+        env,
+    )?;
+    let settings = report.outcome.map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    for note in &settings.notes {
+        tracing::info!("{note}");
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let ring = ring(&settings, clock.as_ref(), random.as_ref())?;
     let tls = settings
         .server
@@ -51,7 +49,7 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         .transpose()
         .map_err(Failure::usage)?;
     let limits = ServeLimits::from(&settings.server);
-    runtime.block_on(signals::until_second(|shutdown| async {
+    runtime()?.block_on(signals::until_second(|shutdown| async {
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
@@ -63,28 +61,25 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
     }))
 }
 
+/// Reads the configuration, with the secrets that stand elsewhere.
+pub(super) fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Report, Failure> {
+    let source = secret_source(env);
+    Ok(runtime()?.block_on(Report::load_with(path, env, source.as_ref())))
+}
+
 /// Where secrets come from that stand elsewhere.
 #[cfg(feature = "aws")]
-pub(super) fn secret_source(
-    env: &dyn Strings,
-    clock: &Arc<dyn Clock>,
-    random: &Arc<dyn Random>,
-) -> Arc<dyn SecretSource> {
-    Arc::new(crate::aws::AwsSecrets::new(
-        crate::aws::AwsEnvironment::read(env),
-        Arc::clone(clock),
-        Arc::clone(random),
-    ))
+pub(super) fn secret_source(env: &dyn Strings) -> Box<dyn SecretSource> {
+    let environment = crate::aws::AwsEnvironment::read(env);
+    let source =
+        crate::aws::AwsSecrets::new(environment, Arc::new(SystemClock), Arc::new(SystemRandom));
+    Box::new(source)
 }
 
 /// Where secrets come from that stand elsewhere: nowhere in this build.
 #[cfg(not(feature = "aws"))]
-pub(super) fn secret_source(
-    _: &dyn Strings,
-    _: &Arc<dyn Clock>,
-    _: &Arc<dyn Random>,
-) -> Arc<dyn SecretSource> {
-    Arc::new(crate::settings::NoSecretSource)
+pub(super) fn secret_source(_: &dyn Strings) -> Box<dyn SecretSource> {
+    Box::new(crate::settings::NoSecretSource)
 }
 
 /// Colour is for people at a terminal who did not ask for none (<https://no-color.org>).
@@ -92,12 +87,13 @@ pub(super) fn colour(env: &dyn Strings) -> bool {
     io::stderr().is_terminal() && env.get("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn config_file(arguments: &ServeArgs, env: &dyn Strings) -> Option<PathBuf> {
+/// The file that `--config` names, else the variable, else the one in the working directory if there is one.
+pub(super) fn config_file(argument: Option<&Path>, env: &dyn Strings) -> Option<PathBuf> {
     let named = env
         .get("VESTIBULE_CONFIG")
         .filter(|name| !name.is_empty())
         .map(PathBuf::from);
-    let named = arguments.config.clone().or(named);
+    let named = argument.map(Path::to_path_buf).or(named);
     named.or_else(|| {
         Some(Path::new("vestibule.toml"))
             .filter(|path| path.exists())
@@ -105,7 +101,12 @@ fn config_file(arguments: &ServeArgs, env: &dyn Strings) -> Option<PathBuf> {
     })
 }
 
-fn ring(settings: &Settings, clock: &dyn Clock, random: &dyn Random) -> Result<KeyRing, Failure> {
+/// The key ring that the settings name.
+pub(super) fn ring(
+    settings: &Settings,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<KeyRing, Failure> {
     let ring = match &settings.keys {
         KeysSettings::File(path) => KeyRing::load(path),
         KeysSettings::Inline(text) => KeyRing::parse(text.expose()),

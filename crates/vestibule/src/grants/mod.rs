@@ -2,7 +2,7 @@
 //!
 //! `ConsentTicket` (in the page) → approve → `Flow` (in a cookie) → provider returns → `Code` (with the client) →
 //! redeem → `Grant` (the refresh token) and `Access` (the access token). All of them are *carried*: sealed and given
-//! away, nothing is stored (design §3).
+//! away, nothing is stored (design §3). `Memory` (in a cookie) lets a later sign-in skip the page.
 
 mod access;
 mod checked;
@@ -10,14 +10,16 @@ mod code;
 mod consent;
 mod flow;
 mod grant;
+mod memory;
 mod revoked;
 
 pub use access::Access;
 pub use checked::CheckedRequest;
 pub use code::{Code, RedeemError, Redeemed};
 pub use consent::ConsentTicket;
-pub use flow::{Flow, NotThisFlow, Returned};
+pub use flow::{Flow, Identify, NotThisFlow, Returned, Step};
 pub use grant::{Grant, GrantMismatch};
+pub use memory::{Asked, Memory, Remembered, UserDigest};
 pub use revoked::RevokedTokens;
 
 use aws_lc_rs::digest::{SHA256, digest};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use vestibule_oauth::secret::Secret;
 
+use super::record::{Asked, Record};
 use super::reference::{Fetched, SecretReference};
 
 /// Everything that is wrong with a configuration. Prints one line for each problem.
@@ -44,6 +45,17 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, in one sentence without a full stop. Never holds the value of a secret.
     pub message: String,
+}
+
+impl Problem {
+    /// What to write instead, where the message knows it: the text in quotes after "did you mean" or "write".
+    pub fn suggestion(&self) -> Option<&str> {
+        let quoted = |phrase: &str, quote: char| {
+            let (_, rest) = self.message.split_once(&format!("{phrase} {quote}"))?;
+            rest.split(quote).next().filter(|text| !text.is_empty())
+        };
+        quoted("did you mean", '`').or_else(|| quoted("write", '\''))
+    }
 }
 
 impl fmt::Display for Problem {
@@ -101,42 +113,76 @@ pub(super) struct Spot {
     pub(super) place: Place,
 }
 
-/// Collects problems and warnings while a configuration is read.
-#[derive(Debug)]
+/// Collects problems and warnings while a configuration is read, and what was asked for.
+#[derive(Debug, Default)]
 pub(super) struct Problems {
     file: Option<PathBuf>,
+    survey: bool,
     found: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<String>>,
+    warnings: RefCell<Vec<Problem>>,
+    notes: RefCell<Vec<String>>,
+    record: Record,
     fetched: Fetched,
     references: RefCell<Vec<SecretReference>>,
+}
+
+/// What a reading came to.
+pub(super) struct Judgement<T> {
+    pub(super) outcome: Result<T, SettingsError>,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) notes: Vec<String>,
+    pub(super) asked: Vec<Asked>,
 }
 
 impl Problems {
     pub(super) fn new(file: Option<PathBuf>, fetched: Fetched) -> Self {
         Self {
             file,
-            found: RefCell::default(),
-            warnings: RefCell::default(),
             fetched,
-            references: RefCell::default(),
+            ..Self::default()
         }
+    }
+
+    /// For reading nothing, to learn what is asked for: every optional section and one element of every list is there.
+    pub(super) fn survey() -> Self {
+        Self {
+            survey: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_survey(&self) -> bool {
+        self.survey
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
     }
 
     /// Records that the value at `spot` is wrong.
     pub(super) fn add(&self, spot: &Spot, message: impl Into<String>) {
-        self.found.borrow_mut().push(Problem {
-            place: spot.place.clone(),
-            file: self.file.as_ref().map(|file| file.display().to_string()),
-            key: spot.key.clone(),
-            message: message.into(),
-        });
+        let problem = self.problem(spot, message.into());
+        self.found.borrow_mut().push(problem);
     }
 
     /// Records something that is allowed but unwise.
     pub(super) fn warn(&self, spot: &Spot, message: &str) {
-        self.warnings
-            .borrow_mut()
-            .push(format!("{}: {message}", spot.key));
+        let problem = self.problem(spot, message.to_owned());
+        self.warnings.borrow_mut().push(problem);
+    }
+
+    /// Records something that is worth a line in the log.
+    pub(super) fn remark(&self, note: String) {
+        self.notes.borrow_mut().push(note);
+    }
+
+    fn problem(&self, spot: &Spot, message: String) -> Problem {
+        Problem {
+            place: spot.place.clone(),
+            file: self.file.as_ref().map(|file| file.display().to_string()),
+            key: spot.key.clone(),
+            message,
+        }
     }
 
     /// The secret that is written as `text`, or that `text` refers to.
@@ -175,11 +221,11 @@ impl Problems {
         }
     }
 
-    /// `settings` when nothing was wrong, with the warnings.
-    pub(super) fn judge<T>(self, settings: Option<T>) -> Result<(T, Vec<String>), SettingsError> {
+    /// `settings` when nothing was wrong.
+    pub(super) fn judge<T>(self, settings: Option<T>) -> Judgement<T> {
         let mut found = self.found.into_inner();
-        match settings {
-            Some(settings) if found.is_empty() => Ok((settings, self.warnings.into_inner())),
+        let outcome = match settings {
+            Some(settings) if found.is_empty() => Ok(settings),
             _ => {
                 if found.is_empty() {
                     found.push(Problem {
@@ -191,6 +237,12 @@ impl Problems {
                 }
                 Err(SettingsError::new(found))
             }
+        };
+        Judgement {
+            outcome,
+            warnings: self.warnings.into_inner(),
+            notes: self.notes.into_inner(),
+            asked: self.record.into_asked(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use vestibule_oauth::jose::SigningAlg;
 
 use super::section::Section;
+use crate::keys::rotation::LONGEST_TOKEN;
 use crate::provider::profile::Profile;
 
 /// The tokens we issue.
@@ -60,7 +61,7 @@ const OWN_CLAIMS: [&str; 11] = [
 ];
 
 const SHORTEST_ACCESS: Duration = Duration::from_secs(2 * 60);
-const LONGEST_ACCESS: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_ACCESS: Duration = Duration::from_secs(LONGEST_TOKEN);
 
 impl TokenSettings {
     /// The defaults for a kind of provider.

@@ -13,12 +13,16 @@ mod support;
 
 mod authorize;
 mod callback;
+mod check;
 mod cli;
 mod confidential;
+mod config;
+mod conformance;
 mod consent;
 mod discovery;
 mod docs;
 mod gateway;
+mod keys;
 mod limits;
 mod metadata_document;
 mod pages;
