@@ -1,3 +1,5 @@
+//! The chain against servers that stand in for STS, a container agent and the metadata service of an instance.
+
 use futures_util::future::join_all;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the store makes of the answers of DynamoDB that the servers of the contract never give.
+
 use vestibule_oauth::random::SystemRandom;
 use vestibule_oauth::time::ManualClock;
 
