@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use serde::Serialize;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use vestibule_oauth::time::{Clock, UnixTime};
 
 use crate::keys::{KeyRing, KeyRingError};
 use crate::serve::{Front, ServeLimits, TlsError, tls_config};
-use crate::settings::{KeysSettings, Place, Settings, SettingsError, Strings};
+use crate::settings::{KeysSettings, Place, SecretSource, Settings, SettingsError, Strings};
 use crate::{BuildError, House};
 
 use files::Prints;
@@ -38,6 +39,8 @@ pub struct Source<'a> {
     pub file: Option<&'a Path>,
     /// The environment over it. It cannot change in a process.
     pub env: &'a dyn Strings,
+    /// What fetches the secrets that stand elsewhere.
+    pub secrets: &'a dyn SecretSource,
 }
 
 /// The files of a configuration.
@@ -110,7 +113,7 @@ impl Source<'_> {
     ///
     /// The first reading says which files there are; the second is newer than their prints, so that no change in between
     /// is missed.
-    pub fn settings(&self, also: &[PathBuf]) -> (Result<Settings, SettingsError>, Watched) {
+    pub async fn settings(&self, also: &[PathBuf]) -> (Result<Settings, SettingsError>, Watched) {
         let own = self.file.map(Path::to_path_buf);
         let mut paths: Vec<PathBuf> = own.into_iter().collect();
         match Settings::load(self.file, self.env) {
@@ -125,7 +128,8 @@ impl Source<'_> {
             seen,
             changing: None,
         };
-        (Settings::load(self.file, self.env), watched)
+        let settings = Settings::load_with(self.file, self.env, self.secrets).await;
+        (settings, watched)
     }
 
     /// Reads what the settings name.
@@ -289,7 +293,9 @@ impl Reloader {
         {
             return Err(Refused::Unreadable);
         }
-        let (settings, watched) = self.source.settings(&self.watched.paths);
+        let reading = self.source.settings(&self.watched.paths);
+        // This runs on a thread for work that blocks.
+        let (settings, watched) = Handle::current().block_on(reading);
         self.watched = watched;
         let settings = settings.map_err(LoadError::from)?;
         let (clock, random) = (self.clock.as_ref(), self.random.as_ref());

@@ -13,7 +13,7 @@ use vestibule_oauth::random::{Random, SystemRandom};
 use vestibule_oauth::time::{Clock, SystemClock};
 
 use self::finding::{Finding, Findings, Severity};
-use super::serve::config_file;
+use super::serve::{config_file, load};
 use super::{Failure, print, runtime};
 use crate::keys::KeyRing;
 use crate::reload::key_ring;
@@ -42,7 +42,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(arguments: &CheckArgs, env: &dyn Strings) -> Result<(), Failure> {
     let path = config_file(arguments.config.as_deref(), env);
-    let report = Report::load(path.as_deref(), env);
+    let report = load(path.as_deref(), env)?;
     let mut findings = Findings::default();
     let settings = configuration(&report, &mut findings);
     let refused = findings.errors() > 0;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::serve::config_file;
+use super::serve::{config_file, load};
 use super::{Failure, print};
-use crate::settings::{InForce, Report, Strings, schema};
+use crate::settings::{InForce, Strings, schema};
 
 /// Options of `vestibule config`.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &ConfigArgs, env: &dyn Strings) -> Result<(), Failu
             Ok(())
         }
         ConfigCommand::Explain { key, config, json } => {
-            let report = Report::load(config_file(config.as_deref(), env).as_deref(), env);
+            let report = load(config_file(config.as_deref(), env).as_deref(), env)?;
             let settings = match key {
                 Some(key) => report.explain(key).map_err(Failure::Usage)?,
                 None => report.in_force(),

@@ -148,7 +148,7 @@ pub(super) async fn run(
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let store = store::open(&store, &clock, &random)
+    let store = store::open(&store, env, &clock, &random)
         .await
         .map_err(|error| DevError::Store(format!("--store: {error}")))?;
     let mut options = CognitoOptions::default();

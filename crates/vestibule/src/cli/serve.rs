@@ -14,7 +14,7 @@ use super::{Failure, print, runtime, signals, store};
 use crate::House;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::serve::{Front, ServeLimits, bind, run_front as serve};
-use crate::settings::{ServerSettings, Strings};
+use crate::settings::{Report, SecretSource, ServerSettings, Strings};
 use crate::telemetry;
 
 /// Options of `vestibule serve`.
@@ -29,8 +29,10 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
     let file = config_file(arguments.config.as_deref(), env);
     // For the rest of the process, like the environment.
     let file: Option<&'static Path> = file.map(|file| &*Box::leak(file.into_boxed_path()));
-    let source = Source { file, env };
-    let (settings, watched) = source.settings(&[]);
+    let secrets: &'static dyn SecretSource = Box::leak(secret_source(env));
+    let source = Source { file, env, secrets };
+    let runtime = runtime()?;
+    let (settings, watched) = runtime.block_on(source.settings(&[]));
     let settings = settings.map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {
@@ -48,12 +50,12 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
         tls,
     } = loaded.map_err(Failure::usage)?;
     let limits = ServeLimits::from(&settings.server);
-    runtime()?.block_on(signals::until_second(|shutdown| async move {
+    runtime.block_on(signals::until_second(|shutdown| async move {
         let hangup = signals::hangup()?;
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
-        let store = store::open(&settings.store, &clock, &random).await;
+        let store = store::open(&settings.store, env, &clock, &random).await;
         let store = store.map_err(|error| Failure::Usage(format!("store: {error}")))?;
         let house = House::build(
             settings,
@@ -73,6 +75,27 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
         tracing::info!(aborted = drained.aborted, "stopped");
         Ok(())
     }))
+}
+
+/// Reads the configuration, with the secrets that stand elsewhere.
+pub(super) fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Report, Failure> {
+    let source = secret_source(env);
+    Ok(runtime()?.block_on(Report::load_with(path, env, source.as_ref())))
+}
+
+/// Where secrets come from that stand elsewhere.
+#[cfg(feature = "aws")]
+pub(super) fn secret_source(env: &dyn Strings) -> Box<dyn SecretSource> {
+    let environment = crate::aws::AwsEnvironment::read(env);
+    let source =
+        crate::aws::AwsSecrets::new(environment, Arc::new(SystemClock), Arc::new(SystemRandom));
+    Box::new(source)
+}
+
+/// Where secrets come from that stand elsewhere: nowhere in this build.
+#[cfg(not(feature = "aws"))]
+pub(super) fn secret_source(_: &dyn Strings) -> Box<dyn SecretSource> {
+    Box::new(crate::settings::NoSecretSource)
 }
 
 /// Colour is for people at a terminal who did not ask for none (<https://no-color.org>).

@@ -6,7 +6,7 @@ use std::time::Duration;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::Clock;
 
-use crate::settings::StoreSettings;
+use crate::settings::{StoreSettings, Strings};
 use crate::store::{self, Store, StoreError};
 
 /// How long until a store that was not there is asked again.
@@ -16,10 +16,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// because it may come back, and whoever holds an access token can work meanwhile.
 pub(super) async fn open(
     settings: &StoreSettings,
+    env: &dyn Strings,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
 ) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    let Some(store) = store::open(settings, Arc::clone(clock), Arc::clone(random)).await? else {
+    let Some(store) = store::open(settings, env, Arc::clone(clock), Arc::clone(random)).await?
+    else {
         return Ok(None);
     };
     if !asked(store.as_ref()).await? {

@@ -4,8 +4,8 @@
 //! The environment beats the file, the file beats the preset's defaults, and those beat the general ones. The variables of
 //! another server that this one may replace (`aliases.rs`) are the weakest of the environment. Every key has a variable: `provider.client_id` is
 //! `VESTIBULE__PROVIDER__CLIENT_ID`, the path of the first resource is `VESTIBULE__RESOURCE__0__PATH`; lists are separated
-//! by commas. Every secret can stand in a file of its own: `client_secret_file`. File names in the configuration file are
-//! relative to it.
+//! by commas. Every secret can stand in a file of its own, `client_secret_file`, or elsewhere, `client_secret =
+//! "aws-sm:NAME"`. File names in the configuration file are relative to it.
 
 mod aliases;
 mod clients;
@@ -19,6 +19,7 @@ mod pages;
 mod problem;
 mod provider;
 mod record;
+mod reference;
 mod resource;
 mod schema;
 mod scope;
@@ -47,6 +48,7 @@ pub use pages::PagesSettings;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
+pub use reference::{NoSecretSource, SecretError, SecretPlace, SecretReference, SecretSource};
 pub use resource::{CredentialSettings, ResourceSettings};
 pub use schema::schema;
 pub use scope::ScopeDetail;
@@ -56,6 +58,7 @@ pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
 use record::Asked;
+use reference::Fetched;
 use section::Section;
 
 use crate::keys::rotation::DEFAULT_AFTER;
@@ -155,14 +158,24 @@ impl Settings {
         }
     }
 
-    /// Reads the file at `path`, if there is one, and the environment over it.
+    /// Reads the file at `path`, if there is one, and the environment over it. A secret that stands elsewhere is a
+    /// problem; [`Settings::load_with`] fetches it.
     pub fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
         Report::load(path, env).outcome
     }
 
+    /// The same with the secrets that stand elsewhere, fetched from `source`. They are fetched anew each time.
+    pub async fn load_with(
+        path: Option<&Path>,
+        env: &dyn Strings,
+        source: &dyn SecretSource,
+    ) -> Result<Self, SettingsError> {
+        Report::load_with(path, env, source).await.outcome
+    }
+
     /// Reads `text` as if it stood in a file `name`, and the environment over it.
     pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Result<Self, SettingsError> {
-        Report::read(text, Some(Path::new(name)), env).outcome
+        Report::from_toml(text, name, env).outcome
     }
 
     /// From what was written to what is meant. `None` means that there are problems.
@@ -291,43 +304,52 @@ impl Settings {
 }
 
 impl Report {
-    /// Reads the file at `path`, if there is one, and the environment over it.
+    /// Reads the file at `path`, if there is one, and the environment over it. A secret that stands elsewhere is a
+    /// problem; [`Report::load_with`] fetches it.
     pub fn load(path: Option<&Path>, env: &dyn Strings) -> Self {
-        let Some(path) = path else {
-            return Self::read("", None, env);
-        };
-        match std::fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => Self::read(&text, Some(path), env),
-            Err(error) => {
-                let file = Some(path.display().to_string());
-                let problem = Problem {
-                    place: Place::Nowhere,
-                    file: file.clone(),
-                    key: String::new(),
-                    message: format!("cannot read the configuration file: {error}"),
-                };
-                Self {
-                    outcome: Err(SettingsError::new(vec![problem], Vec::new())),
-                    warnings: Vec::new(),
-                    file,
-                    asked: Vec::new(),
-                }
-            }
+        match text_of(path) {
+            Ok(text) => Self::read(&text, path, env, Fetched::new()).0,
+            Err(unreadable) => *unreadable,
         }
+    }
+
+    /// The same with the secrets that stand elsewhere, fetched from `source`.
+    pub async fn load_with(
+        path: Option<&Path>,
+        env: &dyn Strings,
+        source: &dyn SecretSource,
+    ) -> Self {
+        let text = match text_of(path) {
+            Ok(text) => text,
+            Err(unreadable) => return *unreadable,
+        };
+        let (report, references) = Self::read(&text, path, env, Fetched::new());
+        if references.is_empty() {
+            return report;
+        }
+        let fetched = reference::fetch_all(references, source).await;
+        Self::read(&text, path, env, fetched).0
     }
 
     /// Reads `text` as if it stood in a file `name`, and the environment over it.
     pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Self {
-        Self::read(text, Some(Path::new(name)), env)
+        Self::read(text, Some(Path::new(name)), env, Fetched::new()).0
     }
 
-    fn read(text: &str, file: Option<&Path>, env: &dyn Strings) -> Self {
-        let problems = Problems::new(file.map(Path::to_path_buf));
+    /// What `text` means, and the references in it that are not among `fetched`.
+    fn read(
+        text: &str,
+        file: Option<&Path>,
+        env: &dyn Strings,
+        fetched: Fetched,
+    ) -> (Self, Vec<SecretReference>) {
+        let problems = Problems::new(file.map(Path::to_path_buf), fetched);
         let settings = document::from_toml(text, &problems).and_then(|mut document| {
             aliases::lay_over(&mut document, env, &problems);
             document::lay_over(&mut document, env, &problems);
             Settings::understand(document, &problems, env)
         });
+        let references = problems.references();
         let judgement = problems.judge(settings);
         let warnings = judgement.warnings;
         let sentence = |warning: &Problem| format!("{}: {}", warning.key, warning.message);
@@ -337,13 +359,37 @@ impl Report {
             files: judgement.files,
             ..settings
         });
-        Self {
+        let report = Self {
             outcome,
             warnings,
             file: file.map(|file| file.display().to_string()),
             asked: judgement.asked,
-        }
+        };
+        (report, references)
     }
+}
+
+/// The configuration file's text; nothing when there is no file.
+fn text_of(path: Option<&Path>) -> Result<Zeroizing<String>, Box<Report>> {
+    let Some(path) = path else {
+        return Ok(Zeroizing::default());
+    };
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    text.map_err(|error| {
+        let file = Some(path.display().to_string());
+        let problem = Problem {
+            place: Place::Nowhere,
+            file: file.clone(),
+            key: String::new(),
+            message: format!("cannot read the configuration file: {error}"),
+        };
+        Box::new(Report {
+            outcome: Err(SettingsError::new(vec![problem], Vec::new())),
+            warnings: Vec::new(),
+            file,
+            asked: Vec::new(),
+        })
+    })
 }
 
 /// Every key that is read, in the order of reading, with `0` for the index of list elements.
@@ -394,7 +440,7 @@ impl KeysSettings {
         section.finish();
         let wins = |spot: &Spot| variable(spot) == from_variables;
         if let Some(inline) = inline.filter(|inline| wins(&inline.spot)) {
-            return Some(Self::Inline(Secret::new(inline.value)));
+            return problems.secret(inline).map(|ring| Self::Inline(ring.value));
         }
         let file = [file, ring_file]
             .into_iter()

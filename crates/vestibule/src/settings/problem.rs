@@ -6,8 +6,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use vestibule_oauth::secret::Secret;
 
 use super::record::{Asked, Record};
+use super::reference::{Fetched, SecretReference};
 
 /// Everything that is wrong with a configuration. Prints one line for each problem.
 #[derive(Debug, Error)]
@@ -127,6 +129,8 @@ pub(super) struct Problems {
     notes: RefCell<Vec<String>>,
     files: RefCell<Vec<PathBuf>>,
     record: Record,
+    fetched: Fetched,
+    references: RefCell<Vec<SecretReference>>,
 }
 
 /// What a reading came to.
@@ -139,9 +143,10 @@ pub(super) struct Judgement<T> {
 }
 
 impl Problems {
-    pub(super) fn new(file: Option<PathBuf>) -> Self {
+    pub(super) fn new(file: Option<PathBuf>, fetched: Fetched) -> Self {
         Self {
             file,
+            fetched,
             ..Self::default()
         }
     }
@@ -192,6 +197,32 @@ impl Problems {
     pub(super) fn beside(&self, name: &str) -> PathBuf {
         let directory = self.file.as_deref().and_then(Path::parent);
         directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
+    }
+
+    /// The secret that is written as `text`, or that `text` refers to.
+    pub(super) fn secret(&self, text: Located<String>) -> Option<Located<Secret>> {
+        let reference = match SecretReference::parse(&text.value) {
+            None => return Some(text.map(Secret::new)),
+            Some(Ok(reference)) => reference,
+            Some(Err(message)) => {
+                self.add(&text.spot, message);
+                return None;
+            }
+        };
+        match self.fetched.get(&reference) {
+            Some(Ok(secret)) => return Some(text.map(|_| secret.clone())),
+            Some(Err(error)) => self.add(&text.spot, format!("{reference}: {error}")),
+            None => {
+                self.add(&text.spot, format!("{reference}: was not fetched"));
+                self.references.borrow_mut().push(reference);
+            }
+        }
+        None
+    }
+
+    /// The references that nobody has fetched.
+    pub(super) fn references(&self) -> Vec<SecretReference> {
+        self.references.take()
     }
 
     /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working

@@ -306,8 +306,8 @@ impl<'a> Section<'a> {
         Some(written.map(|_| path))
     }
 
-    /// A secret, written as `key` or in the file that `key_file` names. A variable beats the file, whichever of the two
-    /// it sets; both in one place is a contradiction.
+    /// A secret, written as `key`, in the file that `key_file` names, or elsewhere, with a reference as `key`. A variable
+    /// beats the file, whichever of the two it sets; both in one place is a contradiction.
     pub(super) fn secret(
         &mut self,
         key: &'static str,
@@ -337,7 +337,7 @@ impl<'a> Section<'a> {
             one => one,
         };
         let secret = match (direct, file) {
-            (Some(direct), _) => direct.map(Secret::new),
+            (Some(direct), _) => self.problems.secret(direct)?,
             (None, Some(file)) => {
                 let path = self.problems.resolve(&file);
                 match std::fs::read_to_string(&path) {

@@ -7,6 +7,7 @@ use vestibule_oauth::url::is_loopback_host;
 
 use super::env::Strings;
 use super::problem::{Located, Problems, Spot};
+use super::reference::Fetched;
 use super::section::Section;
 
 /// The file that is used unless another store is named.
@@ -37,6 +38,8 @@ pub enum StorePlace {
     Redis(Secret),
     /// A PostgreSQL server. The URL may hold a password.
     Postgres(Secret),
+    /// A table of DynamoDB: `dynamodb://TABLE?region=…`.
+    DynamoDb(String),
 }
 
 /// A platform whose disk and memory do not last, and how it is recognised.
@@ -71,7 +74,7 @@ impl StoreSettings {
                         format!(
                             "what is kept here is lost when {platform} replaces this instance, and other instances do not \
                              see it: everybody would have to sign in again; name a store that instances share (Redis, \
-                             PostgreSQL), or write \"none\" to let clients carry their state, or, if this is a volume that \
+                             PostgreSQL, DynamoDB), or write \"none\" to let clients carry their state, or, if this is a volume that \
                              stays and there is one instance only, `store.allow_ephemeral = true`"
                         ),
                     );
@@ -100,7 +103,7 @@ impl StoreSettings {
 impl StorePlace {
     /// Reads what `--store` says on the command line.
     pub fn from_argument(text: &str) -> Result<Self, String> {
-        let problems = Problems::new(None);
+        let problems = Problems::new(None, Fetched::new());
         let spot = Spot {
             key: "--store".to_owned(),
             place: super::Place::Nowhere,
@@ -160,9 +163,17 @@ impl StorePlace {
                 }
                 Some(Self::Postgres(Secret::new(text)))
             }
-            ("dynamodb", _) => refused("this build knows no DynamoDB"),
+            #[cfg(feature = "aws")]
+            ("dynamodb", _) => match crate::store::DynamoDbPlace::parse(text) {
+                Ok(_) => Some(Self::DynamoDb(text.to_owned())),
+                Err(why) => refused(&why),
+            },
+            #[cfg(not(feature = "aws"))]
+            ("dynamodb", _) => refused(
+                "this build knows no DynamoDB; build it with `cargo build --release --features aws`",
+            ),
             _ => refused(
-                "is no store; write \"none\", \"redb:FILE\", \"rediss://HOST:PORT\" or \"postgres://HOST/DATABASE\"",
+                "is no store; write \"none\", \"redb:FILE\", \"rediss://HOST:PORT\", \"postgres://HOST/DATABASE\" or \"dynamodb://TABLE?region=REGION\"",
             ),
         }
     }

@@ -6,6 +6,8 @@
 //! Time is the caller's clock: an entry ends when `expires_at` is reached on it. A backend that can let entries end by
 //! itself does so a little later, to save space only.
 
+#[cfg(feature = "aws")]
+mod dynamodb;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -25,8 +27,10 @@ use thiserror::Error;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
-use crate::settings::{StorePlace, StoreSettings};
+use crate::settings::{StorePlace, StoreSettings, Strings};
 
+#[cfg(feature = "aws")]
+pub use dynamodb::{DynamoDbPlace, DynamoDbStore};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
@@ -238,11 +242,12 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// Opens what the settings name; `None` when state is carried. A server need not be there yet: [`Store::check`] asks it.
 pub async fn open(
     settings: &StoreSettings,
+    env: &dyn Strings,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    // Only servers want it: their versions are random.
-    let _ = &random;
+    // Only servers want them: their versions are random, and who we are at AWS stands in the environment.
+    let _ = (&random, env);
     let store: Arc<dyn Store> = match &settings.place {
         StorePlace::Carried => return Ok(None),
         StorePlace::Memory => Arc::new(MemoryStore::new(clock)),
@@ -267,8 +272,20 @@ pub async fn open(
             clock,
             random,
         )?),
+        #[cfg(feature = "aws")]
+        StorePlace::DynamoDb(url) => {
+            let place = DynamoDbPlace::parse(url).map_err(StoreError::Misconfigured)?;
+            let environment = crate::aws::AwsEnvironment::read(env);
+            let aws = crate::aws::Aws::from_environment(
+                environment,
+                Arc::clone(&clock),
+                Arc::clone(&random),
+            );
+            let aws = aws.map_err(|error| StoreError::Misconfigured(error.to_string()))?;
+            Arc::new(DynamoDbStore::open(place, &aws, clock, random)?)
+        }
         // The settings say this with a line number; they were made by hand.
-        #[cfg(not(all(feature = "redis", feature = "postgres")))]
+        #[cfg(not(all(feature = "aws", feature = "redis", feature = "postgres")))]
         _ => {
             return Err(StoreError::Misconfigured(
                 "this build does not know it".to_owned(),

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vestibule::pages::snippets::{How, Snippet, snippets};
-use vestibule::settings::{NoEnvironment, Settings};
+use vestibule::settings::{NoEnvironment, SecretError, SecretReference, SecretSource, Settings};
+use vestibule_oauth::secret::Secret;
 
 use configuration::{completed, known_keys};
 use files::{blocks, documents, in_backticks, read, root, slug, tests};
@@ -39,15 +40,27 @@ impl Drop for Place {
     }
 }
 
-#[test]
-fn every_configuration_in_the_documents_is_accepted() {
+/// Has every secret that a document refers to.
+#[derive(Debug)]
+struct Vault;
+
+#[async_trait::async_trait]
+impl SecretSource for Vault {
+    async fn fetch(&self, _: &SecretReference) -> Result<Secret, SecretError> {
+        Ok(Secret::new("content-of-a-secret"))
+    }
+}
+
+#[tokio::test]
+async fn every_configuration_in_the_documents_is_accepted() {
     let place = Place::new("toml");
     let mut count = 0;
     for document in documents() {
         for block in blocks(&read(&document), "toml") {
             let text = completed(&block, &place.0);
             let name = place.0.join("vestibule.toml");
-            let settings = Settings::from_toml(&text, &name.to_string_lossy(), &NoEnvironment);
+            std::fs::write(&name, text).unwrap();
+            let settings = Settings::load_with(Some(&name), &NoEnvironment, &Vault).await;
             assert!(
                 settings.is_ok(),
                 "{}:\n{block}\n{}",

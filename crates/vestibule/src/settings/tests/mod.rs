@@ -5,6 +5,7 @@ mod clients;
 mod contradictions;
 mod keys;
 mod providers;
+mod secrets;
 mod store;
 
 use std::collections::BTreeMap;
