@@ -18,7 +18,8 @@ pub async fn healthz() -> Response {
 }
 
 /// Readiness: a provider's discovery document is known; with several providers, one of them is enough. A provider that
-/// goes away later does not make the house unready, because tokens that were issued keep working.
+/// goes away later does not make the house unready, because tokens that were issued keep working. With a store, what was
+/// revoked lately must have been read once.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     let asked = house.providers().iter().map(async |provider| {
         let ready = provider.ready().await;
@@ -26,7 +27,8 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
         (provider.id().to_owned(), json!(state))
     });
     let providers: Map<_, _> = join_all(asked).await.into_iter().collect();
-    let ready = providers.values().any(|state| state == "ok");
+    let followed = house.has_followed();
+    let ready = followed && providers.values().any(|state| state == "ok");
     let (status, word) = if ready {
         (StatusCode::OK, "ready")
     } else {
@@ -36,6 +38,9 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     let mut body = json!({ "status": word, "provider": default.and_then(|id| providers.get(id)) });
     if providers.len() > 1 {
         body["providers"] = providers.into();
+    }
+    if !followed {
+        body["store"] = json!("revocations_unread");
     }
     respond(status, &body)
 }

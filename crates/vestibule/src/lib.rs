@@ -15,6 +15,7 @@ pub mod limits;
 pub mod pages;
 pub mod provider;
 pub mod proxy;
+mod revocation;
 mod routes;
 pub mod seal;
 pub mod serve;
@@ -26,6 +27,7 @@ mod test_directory;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -34,13 +36,15 @@ use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
 use authorization_server::discovery::Documents;
+use authorization_server::token::Refreshes;
 use clients::ClientRegistry;
 use gateway::Gateway;
-use grants::RevokedTokens;
+use grants::{RevokedTokens, Shelf};
 use issuer::{IssuerError, TokenIssuer};
 use keys::KeyRing;
 use limits::{Limits, OriginLock};
 use provider::Provider;
+use revocation::Followed;
 use seal::{NoSealingKey, Sealer};
 use settings::{ResourceSettings, Settings};
 use store::Store;
@@ -84,6 +88,8 @@ pub struct House {
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
     revoked: Arc<RevokedTokens>,
+    followed: Followed,
+    refreshes: Refreshes,
     documents: Documents,
     gateway: Gateway,
     limits: Arc<Limits>,
@@ -123,6 +129,8 @@ impl House {
         let gateway = Gateway::build(&settings, &issuer, &revoked, &limits, &clock, &random)?;
         Ok(Arc::new(Self {
             documents: Documents::render(&settings, &issuer),
+            refreshes: Refreshes::new(random.as_ref()),
+            followed: Followed::default(),
             clients,
             origin_lock: OriginLock::new(&settings.server.origin_secrets),
             settings,
@@ -199,6 +207,28 @@ impl House {
     /// Where grants are kept; `None` when they are carried.
     pub(crate) fn store(&self) -> Option<&dyn Store> {
         self.store.as_deref()
+    }
+
+    /// The grants in the store. A call to it may take no longer than one to the provider, and three seconds.
+    pub(crate) fn shelf(&self) -> Option<Shelf<'_>> {
+        let patience = self.persist_within().min(Duration::from_secs(3));
+        let store = self.store.as_deref()?;
+        Some(Shelf::new(store, &self.sealer, self.random(), patience))
+    }
+
+    /// How long a request waits for what the provider gave to be stored.
+    pub(crate) fn persist_within(&self) -> Duration {
+        self.settings.provider.timeout
+    }
+
+    /// Refreshes under way in this process.
+    pub(crate) fn refreshes(&self) -> &Refreshes {
+        &self.refreshes
+    }
+
+    /// Waits for work that goes on although its client has hung up: to be called when nothing more is accepted.
+    pub async fn settle(&self, at_most: Duration) {
+        self.refreshes.settle(at_most).await;
     }
 
     pub(crate) fn revoked(&self) -> &RevokedTokens {

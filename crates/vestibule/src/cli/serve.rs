@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -16,6 +17,9 @@ use crate::keys::KeyRing;
 use crate::serve::{ServeLimits, bind, run as serve, tls_config};
 use crate::settings::{KeysSettings, ServerSettings, Settings, Strings};
 use crate::telemetry;
+
+/// How long refreshes whose clients have hung up may go on after everything else has ended.
+pub(super) const SETTLE: Duration = Duration::from_secs(15);
 
 /// Options of `vestibule serve`.
 #[derive(Debug, Args)]
@@ -49,7 +53,10 @@ pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failur
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
         let house = House::build(settings, &ring, None, clock, random).map_err(Failure::usage)?;
         print::line(&announcement);
+        let following = tokio::spawn(Arc::clone(&house).follow_store());
         let drained = serve(listeners, house.router(), limits, tls, shutdown).await;
+        following.abort();
+        house.settle(SETTLE).await;
         tracing::info!(aborted = drained.aborted, "stopped");
         Ok(())
     }))

@@ -17,6 +17,7 @@ mod consent;
 mod discovery;
 mod docs;
 mod gateway;
+mod grants;
 mod limits;
 mod metadata_document;
 mod pages;
