@@ -63,11 +63,11 @@ impl House {
         let now = self.now();
         let until = now.plus(self.settings().tokens.access_ttl.as_secs());
         self.revoked().add(family, until, now);
-        let Some(shelf) = self.shelf() else {
+        let Some(kept) = self.shelf() else {
             return Ok(None);
         };
-        let marked = self.mark_revoked(&shelf, family, why).await?;
-        self.announce(&shelf, family, until).await?;
+        let marked = self.mark_revoked(&kept, family, why).await?;
+        self.announce(&kept, family, until).await?;
         tracing::info!(
             event = "grant.revoked",
             reason = why.slug(),
@@ -79,20 +79,20 @@ impl House {
 
     async fn mark_revoked(
         &self,
-        shelf: &Shelf<'_>,
+        kept: &Shelf<'_>,
         family: &str,
         why: RevokedWhy,
     ) -> Result<Option<StoredGrant>, StoreError> {
         for _ in 0..TRIES {
             let now = self.now();
-            let Some(Shelved { mut grant, version }) = shelf.load(family, now).await? else {
+            let Some(Shelved { mut grant, version }) = kept.load(family, now).await? else {
                 return Ok(None);
             };
             if grant.revoked.is_some() {
                 return Ok(Some(grant));
             }
             grant.revoke(why, now);
-            if let Put::Stored(_) = shelf.put(&grant, Expect::Version(version)).await? {
+            if let Put::Stored(_) = kept.put(&grant, Expect::Version(version)).await? {
                 return Ok(Some(grant));
             }
             sleep(Duration::from_millis(20)).await;
@@ -106,14 +106,14 @@ impl House {
     pub(crate) async fn revoke_token(&self, id: &str, until: UnixTime) -> Result<(), StoreError> {
         self.revoked().add(id, until, self.now());
         match self.shelf() {
-            Some(shelf) => self.announce(&shelf, id, until).await,
+            Some(kept) => self.announce(&kept, id, until).await,
             None => Ok(()),
         }
     }
 
     async fn announce(
         &self,
-        shelf: &Shelf<'_>,
+        kept: &Shelf<'_>,
         id: &str,
         until: UnixTime,
     ) -> Result<(), StoreError> {
@@ -131,7 +131,7 @@ impl House {
             expires_at: until,
         };
         let key = Key::at(Space::Revocation, self.now(), id);
-        shelf.within(store.put(&key, value, Expect::Any)).await?;
+        kept.within(store.put(&key, value, Expect::Any)).await?;
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl House {
 
     /// Reads what was revoked since the last time, at any replica. Gives the number of entries.
     pub async fn follow_once(&self) -> Result<usize, StoreError> {
-        let (Some(store), Some(shelf)) = (self.store(), self.shelf()) else {
+        let (Some(store), Some(kept)) = (self.store(), self.shelf()) else {
             return Ok(0);
         };
         let now = self.now();
@@ -171,7 +171,7 @@ impl House {
         let mut after = Key::since(Space::Revocation, before.minus(OVERLAP));
         let mut count = 0;
         loop {
-            let page = shelf.within(store.list(&owner, Some(&after), PAGE)).await?;
+            let page = kept.within(store.list(&owner, Some(&after), PAGE)).await?;
             for entry in &page {
                 let text = std::str::from_utf8(&entry.value.bytes).unwrap_or_default();
                 match self.sealer().open::<Revocation>(text, now) {

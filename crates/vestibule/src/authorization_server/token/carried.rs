@@ -28,7 +28,7 @@ pub(super) async fn refresh(house: &Arc<House>, client: Client, asked: Asked) ->
         let (house, key) = (Arc::clone(house), key.clone());
         async move { ask(&house, &client, &asked.token, grant, &scope, &key).await }
     };
-    house.refreshes().shared(key, work).await
+    house.refreshes().shared(key, Box::pin(work)).await
 }
 
 fn check(house: &House, client: &Client, asked: &Asked) -> Result<(Grant, ScopeSet), TokenError> {

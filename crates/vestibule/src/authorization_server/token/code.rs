@@ -29,7 +29,7 @@ pub(super) async fn redeem(house: &Arc<House>, client: Client, asked: AskedCode)
         let house = Arc::clone(house);
         async move { run(&house, &client, &asked).await }
     };
-    house.refreshes().detached(work).await
+    house.refreshes().detached(Box::pin(work)).await
 }
 
 async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<Answer, TokenError> {

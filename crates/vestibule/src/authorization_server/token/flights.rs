@@ -2,7 +2,6 @@
 //! gave while the store was away. All of it is lost with the process, and bounded.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +48,7 @@ impl Refreshes {
     /// Does `work` in a task of its own.
     pub(super) async fn detached(
         &self,
-        work: impl Future<Output = Result<Answer, TokenError>> + Send + 'static,
+        work: BoxFuture<'static, Result<Answer, TokenError>>,
     ) -> Outcome {
         let task = self.tasks.spawn(work);
         match task.await {
@@ -62,7 +61,7 @@ impl Refreshes {
     pub(super) async fn shared(
         &self,
         key: String,
-        work: impl Future<Output = Result<Answer, TokenError>> + Send + 'static,
+        work: BoxFuture<'static, Result<Answer, TokenError>>,
     ) -> Outcome {
         let flight = {
             let mut flights = lock(&self.flights);
@@ -256,10 +255,10 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_panics_takes_its_flight_along() {
         let refreshes = Refreshes::new(&SystemRandom);
-        let crashed = refreshes.shared("k".to_owned(), async { panic!("a bug") });
+        let crashed = refreshes.shared("k".to_owned(), async { panic!("a bug") }.boxed());
         assert!(matches!(*crashed.await.unwrap_err(), TokenError::Crashed));
         let now = UnixTime(1);
-        let next = refreshes.shared("k".to_owned(), async move { Ok(answer(now)) });
+        let next = refreshes.shared("k".to_owned(), async move { Ok(answer(now)) }.boxed());
         assert!(next.await.is_ok());
         assert!(lock(&refreshes.flights).is_empty());
     }

@@ -46,7 +46,7 @@ pub(super) async fn refresh(house: &Arc<House>, client: Client, asked: Asked) ->
         let house = Arc::clone(house);
         async move { run(&house, &client, &asked).await }
     };
-    house.refreshes().shared(key, work).await
+    house.refreshes().shared(key, Box::pin(work)).await
 }
 
 async fn run(house: &Arc<House>, client: &Client, asked: &Asked) -> Result<Answer, TokenError> {
