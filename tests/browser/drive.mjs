@@ -190,6 +190,34 @@ const stories = {
     assert.equal((await client.redeem(local.answers[0].get('code'), local.redirectUri)).status, 200);
   },
 
+  'what the user wants remembered is not asked again, and a stranger\'s link is': async (page, { context, local }) => {
+    await website(context);
+    const client = await portal();
+    await portalOpens(page, local, client, 'localhost', 'one');
+    assert.equal(await page.isChecked('#remember'), false);
+    await page.check('text=Do not ask again for 30 days');
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForURL(`${WEBSITE}?code=**`);
+    assert.equal((await client.redeem(codeOf(page), WEBSITE)).status, 200);
+    // Another site, and the address line, in which a redirect may have been hidden.
+    await portalOpens(page, local, client, '127.0.0.1', 'two');
+    await page.waitForSelector('button[value=approve]');
+    await page.goto(client.authorize(WEBSITE, 'three'));
+    await page.waitForSelector('button[value=approve]');
+    assert.equal(await page.locator('#remember').count(), 0);
+    // Our own site: no page of ours and none of the provider's.
+    await portalOpens(page, local, client, 'localhost', 'four');
+    await page.waitForURL(`${WEBSITE}?code=**`);
+    assert.equal(new URL(page.url()).searchParams.get('state'), 'four');
+    assert.equal((await client.redeem(codeOf(page), WEBSITE)).status, 200);
+    // Forgotten on the page for it.
+    await page.goto(`${issuer}/logout`);
+    await page.click('button[name=forget]');
+    await page.waitForURL(`${issuer}/logout`);
+    assert.equal(await page.locator('button[name=forget]').count(), 0);
+  },
+
   'the landing page has links that open the editors': async (page) => {
     await page.goto(`${issuer}/`);
     const links = await page.$$eval('a.button', (all) => all.map((link) => link.getAttribute('href')));
@@ -210,6 +238,16 @@ const stories = {
     assert.match(await body(page), /not for browsers/);
   },
 };
+
+/** A client that proves itself, on a website. */
+const portal = () => register(issuer, WEBSITE, 'Portal', { token_endpoint_auth_method: 'client_secret_post' });
+const codeOf = (page) => new URL(page.url()).searchParams.get('code');
+
+/** A page on `host` has a link to the sign-in, and the user follows it. The server is on `localhost`. */
+async function portalOpens(page, local, client, host, state) {
+  await page.goto(local.linking(host, client.authorize(WEBSITE, state)));
+  await page.click('text=Connect');
+}
 
 async function twoTabs(first, { client, local, context }, secondFirst) {
   const other = await context.newPage();
@@ -239,6 +277,10 @@ const PAGES = {
   'consent-website': async (page) => {
     const client = await register(issuer, WEBSITE, 'A client with quite a long name that goes on for a while');
     await page.goto(client.authorize(WEBSITE, 's'));
+  },
+  'consent-remember': async (page, { local }) => {
+    await portalOpens(page, local, await portal(), 'localhost', 's');
+    await page.waitForSelector('#remember');
   },
   'consent-scheme': async (page) => {
     const client = await register(issuer, CURSOR, 'Cursor');
@@ -311,6 +353,7 @@ async function run(name, options, story) {
 for (const [name, story] of Object.entries(stories)) await run(name, {}, story);
 
 const WITHOUT_SCRIPT = [
+  'what the user wants remembered is not asked again, and a stranger\'s link is',
   'approve, sign in, and the code reaches another port than registered',
   'deny stops at a page before a website',
   'an application with its own scheme is opened from the last page',
@@ -338,7 +381,7 @@ for (const [screen, options] of Object.entries(SCREENS)) {
     }
   }
 }
-for (const name of ['consent', 'carry', 'launch', 'error', 'logout', 'landing']) {
+for (const name of ['consent', 'consent-remember', 'carry', 'launch', 'error', 'logout', 'landing']) {
   await run(`${name} in Japanese`, { ...SCREENS.phone, locale: 'ja-JP' }, async (page, street) => {
     await PAGES[name](page, street);
     assert.equal(await page.getAttribute('html', 'lang'), 'ja');

@@ -53,6 +53,12 @@ export async function listener() {
   const waiting = [];
   const server = http.createServer((request, response) => {
     response.setHeader('content-type', 'text/html');
+    const target = new URL(request.url, 'http://127.0.0.1').searchParams.get('link');
+    if (target !== null) {
+      const link = target.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
+      response.end(`<!doctype html><html lang="en"><title>Portal</title><a href="${link}">Connect</a></html>`);
+      return;
+    }
     response.end('<!doctype html><html lang="en"><title>Client</title><h1>The client has it</h1></html>');
     const url = new URL(request.url, 'http://127.0.0.1');
     if (url.pathname !== '/callback') return;
@@ -63,6 +69,8 @@ export async function listener() {
   return {
     answers,
     redirectUri: `http://127.0.0.1:${server.address().port}/callback`,
+    /** A page of a host on this computer with a link to `url`. */
+    linking: (host, url) => `http://${host}:${server.address().port}/?link=${encodeURIComponent(url)}`,
     /** Resolves when there are `count` answers. */
     async received(count) {
       const deadline = Date.now() + PATIENCE;
@@ -79,11 +87,11 @@ export async function listener() {
 }
 
 /** Registers a client and gives the URLs that it would open. */
-export async function register(issuer, redirectUri, name = 'Browser test') {
+export async function register(issuer, redirectUri, name = 'Browser test', more = {}) {
   const response = await fetch(`${issuer}/register`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ client_name: name, redirect_uris: [redirectUri] }),
+    body: JSON.stringify({ client_name: name, redirect_uris: [redirectUri], ...more }),
   });
   const body = await response.json();
   assert.equal(response.status, 201, JSON.stringify(body));
@@ -115,6 +123,7 @@ export async function register(issuer, redirectUri, name = 'Browser test') {
           redirect_uri: presented,
           code_verifier: verifier,
           code,
+          ...(body.client_secret && { client_secret: body.client_secret }),
         }),
       });
       return { status: answer.status, body: await answer.json() };

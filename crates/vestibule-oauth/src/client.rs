@@ -201,9 +201,9 @@ impl Client {
     ) -> Result<MatchedRedirect, RedirectMismatch> {
         let Some(presented) = presented else {
             return match self.redirect_uris.as_slice() {
-                // A loopback URI without a port cannot be meant: nobody listens on port 80.
+                // Read again: its scheme may have been taken off the list since it was registered.
                 [only] => Ok(MatchedRedirect {
-                    uri: only.clone(),
+                    uri: RedirectUri::parse(only.as_str(), private_use)?,
                     trusted: self.is_trusted(),
                 }),
                 _ => Err(RedirectMismatch::Missing),

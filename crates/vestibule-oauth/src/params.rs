@@ -9,7 +9,7 @@ const REPEATABLE: &str = "resource";
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParamError {
     /// RFC 6749 §3.1: "parameters MUST NOT be included more than once".
-    #[error("the parameter '{0}' is given more than once")]
+    #[error("the parameter '{}' is given more than once", .0.escape_debug())]
     Repeated(String),
     /// A parameter that this request needs is absent or empty.
     #[error("the parameter '{0}' is missing")]
@@ -121,6 +121,13 @@ mod tests {
                 .refuse_repeated(),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_parameter_name_with_line_breaks_writes_no_line_into_a_log() {
+        let params = Params::parse(b"a%0D%0A%1Bforged=1&a%0D%0A%1Bforged=2").unwrap();
+        let error = params.refuse_repeated().unwrap_err().to_string();
+        assert!(error.contains("forged") && !error.contains(char::is_control));
     }
 
     #[test]

@@ -121,7 +121,14 @@ impl UpstreamTokens for OwnCredentials {
 
 /// Every protected MCP endpoint.
 pub struct Gateway {
-    endpoints: Vec<Endpoint<OwnTokens, OwnCredentials>>,
+    doors: Vec<Door>,
+}
+
+/// One resource. Who was given its URL with a slash behind it is challenged with the document that has the slash: with
+/// any other `resource` in it a strict client must not use the document (RFC 9728 §3.3).
+struct Door {
+    plain: Endpoint<OwnTokens, OwnCredentials>,
+    slashed: Endpoint<OwnTokens, OwnCredentials>,
 }
 
 impl Gateway {
@@ -138,7 +145,7 @@ impl Gateway {
             own: settings.public_url.clone(),
             allowed: allowed_origins(&settings.server.allowed_origins),
         };
-        let mut endpoints = Vec::with_capacity(settings.resources.len());
+        let mut doors = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
             let name = format!("resource {}", resource.path);
             let trust = trust(
@@ -148,45 +155,53 @@ impl Gateway {
             )?;
             // The operator typed the upstream's address: it may be private.
             let outbound = Outbound::new(AddressPolicy::Configured, &trust);
-            let verifier = OwnTokens {
-                issuer: Arc::clone(issuer),
-                revoked: Arc::clone(revoked),
-                clock: Arc::clone(clock),
-            };
             let tokens = OwnCredentials {
                 issuer: Arc::clone(issuer),
                 clock: Arc::clone(clock),
             };
-            let route = route(settings, resource)?;
-            endpoints.push(Endpoint {
-                guard: Guard::new(route.resource.clone(), verifier),
-                cors: cors.clone(),
-                route,
-                proxy: Arc::new(
-                    Proxy::new(outbound, tokens, Arc::clone(random))
-                        .with_limits(Arc::clone(limits)),
-                ),
+            let proxy = Proxy::new(outbound, tokens, Arc::clone(random));
+            let proxy = Arc::new(proxy.with_limits(Arc::clone(limits)));
+            let endpoint = |route: Route| {
+                let verifier = OwnTokens {
+                    issuer: Arc::clone(issuer),
+                    revoked: Arc::clone(revoked),
+                    clock: Arc::clone(clock),
+                };
+                Endpoint {
+                    guard: Guard::new(route.resource.clone(), verifier),
+                    cors: cors.clone(),
+                    route,
+                    proxy: Arc::clone(&proxy),
+                }
+            };
+            let plain = route(settings, resource)?;
+            let mut slashed = plain.clone();
+            slashed.resource.metadata_url.push('/');
+            doors.push(Door {
+                plain: endpoint(plain),
+                slashed: endpoint(slashed),
             });
         }
-        Ok(Self { endpoints })
+        Ok(Self { doors })
     }
 
     /// The endpoint at or above a path.
     fn find(&self, path: &str) -> Option<&Endpoint<OwnTokens, OwnCredentials>> {
-        let covers = |own: &str| {
-            path.strip_prefix(own)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.endpoints
-            .iter()
-            .find(|endpoint| covers(&endpoint.route.path))
+        self.doors.iter().find_map(|door| {
+            let rest = path.strip_prefix(door.plain.route.path.as_str())?;
+            match rest {
+                "/" => Some(&door.slashed),
+                _ if rest.is_empty() || rest.starts_with('/') => Some(&door.plain),
+                _ => None,
+            }
+        })
     }
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
-            .entries(self.endpoints.iter().map(|endpoint| &endpoint.route))
+            .entries(self.doors.iter().map(|door| &door.plain.route))
             .finish()
     }
 }

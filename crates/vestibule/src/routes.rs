@@ -149,8 +149,9 @@ fn named_loopback(request: &Request) -> bool {
     let host = host
         .or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
         .unwrap_or_default();
-    let port = host
-        .rfind(':')
-        .filter(|colon| host.get(*colon..).is_some_and(|port| !port.contains(']')));
-    is_loopback_host(host.get(..port.unwrap_or(host.len())).unwrap_or_default())
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    is_loopback_host(host)
+        || host
+            .rsplit_once(':')
+            .is_some_and(|(name, port)| is_loopback_host(name) && digits(port))
 }

@@ -52,10 +52,12 @@ pub enum Kind {
     Revocation,
     /// What became of a code, for the life of the code.
     UsedCode,
+    /// The consents that a browser remembers, in a cookie.
+    Memory,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,
@@ -66,6 +68,7 @@ impl Kind {
         Self::StoredGrant,
         Self::Revocation,
         Self::UsedCode,
+        Self::Memory,
     ];
 
     /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
@@ -81,6 +84,7 @@ impl Kind {
             Self::StoredGrant => "stored grant",
             Self::Revocation => "revocation",
             Self::UsedCode => "used code",
+            Self::Memory => "remembered consents",
         }
     }
 
@@ -97,6 +101,7 @@ impl Kind {
             Self::StoredGrant => "vsg_",
             Self::Revocation => "vrv_",
             Self::UsedCode => "vuc_",
+            Self::Memory => "vmc_",
         }
     }
 }

@@ -128,13 +128,13 @@ pub enum DocumentError {
     #[error("the member '{0}' is missing or has the wrong type")]
     Member(&'static str),
     /// It names another client: a copy, or the answer to another URL.
-    #[error("its client_id is '{0}', not the URL it was read from")]
+    #[error("its client_id is '{}', not the URL it was read from", .0.escape_debug())]
     OtherClient(String),
     /// A secret that everybody can read is none.
-    #[error("it must not contain '{0}': everybody can read it")]
+    #[error("it must not contain '{}': everybody can read it", .0.escape_debug())]
     Secret(String),
     /// A method that needs a shared secret, or one we do not know.
-    #[error("token_endpoint_auth_method must be none or private_key_jwt, not '{0}'")]
+    #[error("token_endpoint_auth_method must be none or private_key_jwt, not '{}'", .0.escape_debug())]
     AuthMethod(String),
     /// `private_key_jwt` without keys, or `jwks` and `jwks_uri` together (RFC 7591 §2).
     #[error("private_key_jwt needs exactly one of jwks and jwks_uri")]
@@ -376,6 +376,19 @@ mod tests {
         }
         let array = MetadataDocument::read(URL, b"[]", &PrivateUseSchemes::default());
         assert_eq!(array.unwrap_err(), DocumentError::Json);
+    }
+
+    #[test]
+    fn a_document_writes_no_line_of_its_own_into_a_log() {
+        for name in [
+            "client_id",
+            "token_endpoint_auth_method",
+            "client_secret\nforged",
+        ] {
+            let error = read(|document| document[name] = json!("x\r\n\u{1b}forged"));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("forged") && !error.contains(char::is_control));
+        }
     }
 
     #[test]

@@ -147,6 +147,10 @@ impl RedirectUri {
         if authority.contains('@') {
             return Err(RedirectUriError::UserInformation(text.to_owned()));
         }
+        // Browsers decode it, so the host on the consent page would not be the one the code goes to.
+        if authority.contains('%') && class != RedirectClass::PrivateUse {
+            return Err(RedirectUriError::Characters);
+        }
         if has_dot_segment(tail) {
             return Err(RedirectUriError::DotSegments(text.to_owned()));
         }
@@ -331,6 +335,8 @@ mod tests {
             ("https://app.example\\@evil.example/", "backslash"),
             ("https:app.example/cb", "no authority"),
             ("https:///cb", "empty host"),
+            ("https://claude.ai%2eevil.example/cb", "escape in the host"),
+            ("http://localhos%74/cb", "escape in a loopback host"),
             ("ftp://app.example/cb", "scheme"),
             ("javascript:alert(1)", "script"),
             ("jAvascript:alert(1)", "script in mixed case"),

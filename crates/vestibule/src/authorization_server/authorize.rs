@@ -1,4 +1,5 @@
-//! `GET /authorize` (RFC 6749 §4.1.1): client → redirect URI → PKCE → resource → scopes → consent page. No side effects.
+//! `GET /authorize` (RFC 6749 §4.1.1): client → redirect URI → PKCE → resource → scopes → consent page. No side effects, or
+//! straight to the provider where this browser remembers the same decision.
 //!
 //! Until client and redirect URI are known, an error is a page; after that it is told to the client, with `iss` and
 //! `state` (RFC 6749 §4.1.2.1). FastMCP fetches this URL once before the browser does, so it must be repeatable.
@@ -19,11 +20,13 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::url::RedirectClass;
 
 use super::cookies::Cookies;
+use super::leave::to_provider;
+use super::remembered;
 use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::clients::UnknownClient;
 use crate::clients::policy::Refusal;
-use crate::grants::{CheckedRequest, ClientDigest, ConsentTicket};
+use crate::grants::{Asked, CheckedRequest, ClientDigest, ConsentTicket, Flow, Remembered};
 use crate::limits::{Limited, network_of};
 use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
@@ -87,6 +90,27 @@ struct ValidAuthorization<'a> {
     state: Option<String>,
     /// For the provider, as far as its settings list it.
     passed: Vec<(String, String)>,
+    /// The page is to be shown, whatever is remembered.
+    wants_page: bool,
+}
+
+impl ValidAuthorization<'_> {
+    /// What travels on, and what is for the provider.
+    fn checked(
+        self,
+        client: &Client,
+        redirect: &MatchedRedirect,
+    ) -> (CheckedRequest, Vec<(String, String)>) {
+        let request = CheckedRequest {
+            client: ClientDigest::of(&client.id),
+            redirect: redirect.clone(),
+            state: self.state,
+            challenge: self.challenge,
+            resource: self.resource.path.clone(),
+            scope: self.scope,
+        };
+        (request, self.passed)
+    }
 }
 
 /// Shows the consent page, or says why not.
@@ -104,7 +128,7 @@ pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Res
         return over.respond(&house);
     }
     match validate(&house, &params) {
-        Ok(valid) => consent_page(&house, request.headers(), &client, &redirect, valid),
+        Ok(valid) => show_or_skip(&house, request.headers(), &client, &redirect, valid).await,
         Err(error) => {
             // `state` goes back even when it is what was wrong; a doubled one cannot.
             let state = params.get("state").ok().flatten();
@@ -174,6 +198,7 @@ fn validate<'a>(house: &'a House, params: &Params) -> Result<ValidAuthorization<
         scope,
         state,
         passed,
+        wants_page: remembered::wants_page(params),
     })
 }
 
@@ -225,13 +250,70 @@ fn granted_scope(resource: &ResourceSettings, requested: Option<&str>) -> ScopeS
     }
 }
 
-fn consent_page(
+/// The page, unless this browser remembers the very decision that it would ask for.
+async fn show_or_skip(
     house: &House,
     headers: &HeaderMap,
     client: &Client,
     redirect: &MatchedRedirect,
     valid: ValidAuthorization<'_>,
 ) -> Response {
+    let (resource, state) = (valid.resource, valid.state.as_deref());
+    let asked = remembered::asked(house, headers, client, redirect, state, &resource.path);
+    let mut memory = remembered::memory(house, headers);
+    let decision = asked
+        .as_ref()
+        .filter(|_| !valid.wants_page)
+        .and_then(|asked| remembered::decision(house, &memory, asked, &valid.scope))
+        .cloned();
+    let providers = house.providers_of(resource);
+    let provider = decision.as_ref().and_then(|decision| {
+        let mut allowed = providers.iter();
+        allowed.find(|own| own.id() == decision.provider())
+    });
+    let (Some(asked), Some(decision), Some(provider)) = (&asked, &decision, provider) else {
+        let approved = asked.as_ref().and_then(|asked| memory.find(asked));
+        let approved = approved.map(Remembered::scope);
+        return consent_page(house, headers, client, redirect, valid, asked, approved);
+    };
+    let client_state = valid.state.clone();
+    let (request, passed) = valid.checked(client, redirect);
+    let user = decision.user().clone();
+    let flow = Flow::remembered(provider.id().to_owned(), request, user, house.random());
+    match to_provider(house, provider, &flow, &passed).await {
+        Ok(mut response) => {
+            tracing::info!(
+                client_name = client.name.as_deref().unwrap_or("-"),
+                resource = resource.path,
+                "consent page skipped: remembered"
+            );
+            memory.use_now(asked, house.now());
+            remembered::keep(house, response.headers_mut(), memory);
+            response
+        }
+        Err(error) => RedirectError::from(&error).respond(
+            house,
+            redirect,
+            client_state.as_deref(),
+            redirect.may_redirect_unasked(),
+        ),
+    }
+}
+
+/// `asked`: what the page may offer to remember. `approved`: the scopes that this browser remembers of the same client.
+fn consent_page(
+    house: &House,
+    headers: &HeaderMap,
+    client: &Client,
+    redirect: &MatchedRedirect,
+    valid: ValidAuthorization<'_>,
+    asked: Option<Asked>,
+    approved: Option<&ScopeSet>,
+) -> Response {
+    let remember_days = asked
+        .as_ref()
+        .and(house.settings().consent.remember)
+        .map(|lifetime| lifetime.as_secs() / (24 * 3600));
     let cookies = Cookies::new(&house.settings().public_url);
     let known_browser = cookies.browser(headers);
     let browser = known_browser
@@ -240,15 +322,10 @@ fn consent_page(
     let resource = valid.resource;
     let scopes = valid.scope.clone();
     let providers = house.providers_of(resource);
-    let request = CheckedRequest {
-        client: ClientDigest::of(&client.id),
-        redirect: redirect.clone(),
-        state: valid.state,
-        challenge: valid.challenge,
-        resource: resource.path.clone(),
-        scope: valid.scope,
-    };
-    let ticket = ConsentTicket::new(request, &browser).passing(valid.passed);
+    let (request, passed) = valid.checked(client, redirect);
+    let ticket = ConsentTicket::new(request, &browser)
+        .passing(passed)
+        .rememberable(asked);
     let ticket = house.sealer().seal(
         &ticket,
         Some(house.now().plus(ConsentTicket::LIFETIME)),
@@ -273,7 +350,12 @@ fn consent_page(
                 let detail = resource.scope_detail(name);
                 let words =
                     detail.and_then(|detail| detail.description_in(pages::language(headers)));
-                ScopeLine::new(name, words)
+                let line = ScopeLine::new(name, words);
+                let known = approved.is_none_or(|scope| scope.contains(name));
+                ScopeLine {
+                    is_new: !known,
+                    ..line
+                }
             })
             .collect(),
         providers: match providers.as_slice() {
@@ -283,6 +365,7 @@ fn consent_page(
                 .map(|provider| ProviderChoice::new(provider.id(), provider.label()))
                 .collect(),
         },
+        remember_days,
         ticket,
     };
     let mut response = pages::respond(StatusCode::OK, Page::Consent(page));

@@ -13,11 +13,13 @@ use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::secret::AuthorizationCode;
 
 use super::cookies::Cookies;
+use super::leave::to_provider;
+use super::remembered;
 use super::tell::{RedirectError, deliver, display_error};
 use crate::House;
-use crate::grants::{Code, Flow, NotThisFlow, Returned};
+use crate::grants::{Code, Flow, Identify, NotThisFlow, Remembered, Returned, Step, UserDigest};
 use crate::pages::Outcome;
-use crate::provider::{Profile, ProviderError, callback_error};
+use crate::provider::{Profile, Provider, ProviderError, callback_error};
 use crate::seal::SealError;
 
 /// Nobody can be told but the person in front of the browser.
@@ -44,7 +46,7 @@ pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Resp
         Ok(found) => found,
         Err(error) => return error.respond(&house),
     };
-    let mut response = match answer(&house, &params, flow).await {
+    let mut response = match answer(&house, request.headers(), &params, flow).await {
         Ok(response) => response,
         Err(error) => error.respond(&house),
     };
@@ -72,7 +74,12 @@ fn find_flow(
     Ok((params, state, returned))
 }
 
-async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Response, CallbackError> {
+async fn answer(
+    house: &House,
+    headers: &HeaderMap,
+    params: &Params,
+    flow: Returned,
+) -> Result<Response, CallbackError> {
     let iss = params.get("iss")?;
     let provider = house
         .provider(flow.provider())
@@ -80,7 +87,7 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
     match provider.accepts_issuer(iss).await {
         Ok(true) => {}
         Ok(false) => return Err(CallbackError::Issuer(iss.map(str::to_owned))),
-        Err(error) => return Ok(tell_provider_error(house, &flow, &error)),
+        Err(error) => return Ok(tell(house, &flow, &RedirectError::from(&error))),
     }
     if let Some(error) = params.get("error")? {
         return Ok(tell_refused(
@@ -95,8 +102,18 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
     let redirect = flow.redirect().clone();
     let client_state = flow.client_state().map(str::to_owned);
     let elsewhere = flow.is_elsewhere();
+    let code = match flow.with_code(code) {
+        Step::Answer(code) => code,
+        Step::Identify(identify) => {
+            let next = learn_user(house, headers, provider, identify).await;
+            return Ok(next.unwrap_or_else(|error| {
+                let refusal = RedirectError::from(&error);
+                refusal.respond(house, &redirect, client_state.as_deref(), true)
+            }));
+        }
+    };
     let code = house.sealer().seal(
-        &flow.with_code(code),
+        &code,
         Some(house.now().plus(Code::LIFETIME)),
         house.random(),
     );
@@ -104,6 +121,37 @@ async fn answer(house: &House, params: &Params, flow: Returned) -> Result<Respon
     let location =
         AuthorizationResponse::Code(&code).location(&redirect, client_state.as_deref(), issuer);
     Ok(deliver(&redirect, location, Outcome::Done, elsewhere))
+}
+
+/// The user approved and does not want to be asked again. Whose decision it is only the provider's answer says, so this
+/// code is redeemed here; its tokens are thrown away (and not revoked, which at some providers ends the user's session).
+/// Then the sign-in itself begins, for this user only, while the provider still knows the browser.
+async fn learn_user(
+    house: &House,
+    headers: &HeaderMap,
+    provider: &Provider,
+    approved: Identify,
+) -> Result<Response, ProviderError> {
+    let tokens = provider
+        .exchange(&approved.provider_code, &approved.verifier, &approved.nonce)
+        .await?;
+    let identity = tokens
+        .identity
+        .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
+    let user = UserDigest::of(provider.id(), &identity.subject);
+    let mut memory = remembered::memory(house, headers);
+    memory.put(Remembered::new(
+        approved.asked.clone(),
+        approved.scope().clone(),
+        provider.id().to_owned(),
+        user.clone(),
+        house.now(),
+    ));
+    let passed = approved.passed.clone();
+    let flow = approved.learned(user, house.random());
+    let mut response = to_provider(house, provider, &flow, &passed).await?;
+    remembered::keep(house, response.headers_mut(), memory);
+    Ok(response)
 }
 
 /// The provider said no.
@@ -125,17 +173,6 @@ fn tell_refused(
         description: mapped.description.to_owned(),
         slug: mapped.slug,
         cause: format!("the provider said {said}"),
-    };
-    tell(house, flow, &refusal)
-}
-
-fn tell_provider_error(house: &House, flow: &Returned, error: &ProviderError) -> Response {
-    let (code, description) = error.outside();
-    let refusal = RedirectError {
-        code,
-        description: description.to_owned(),
-        slug: error.slug(),
-        cause: error.to_string(),
     };
     tell(house, flow, &refusal)
 }

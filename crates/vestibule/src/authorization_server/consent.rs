@@ -12,11 +12,12 @@ use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::params::{ParamError, Params};
 
 use super::cookies::Cookies;
+use super::leave::to_provider;
+use super::remembered;
 use super::respond::{self, BodyError};
-use super::tell::{RedirectError, display_error, redirect_to};
+use super::tell::{RedirectError, display_error};
 use crate::House;
-use crate::grants::{ConsentTicket, Flow};
-use crate::provider::SignIn;
+use crate::grants::{ConsentTicket, Memory};
 use crate::seal::SealError;
 
 /// The ticket holds a client `state` of up to 4 KiB.
@@ -47,9 +48,13 @@ enum Decision {
     Approve {
         provider: String,
         elsewhere: bool,
+        /// The user does not want to be asked again.
+        remember: bool,
     },
     Deny {
         elsewhere: bool,
+        /// What this browser remembers from now on, if that changes.
+        memory: Option<Memory>,
     },
 }
 
@@ -70,9 +75,16 @@ async fn decide(State(house): State<Arc<House>>, request: Request) -> Response {
             Decision::Approve {
                 provider,
                 elsewhere,
+                remember,
             },
-        )) => go_to_provider(&house, ticket, &provider, elsewhere).await,
-        Ok((ticket, Decision::Deny { elsewhere })) => tell_denied(&house, &ticket, elsewhere),
+        )) => go_to_provider(&house, ticket, &provider, elsewhere, remember).await,
+        Ok((ticket, Decision::Deny { elsewhere, memory })) => {
+            let mut response = tell_denied(&house, &ticket, elsewhere);
+            if let Some(memory) = memory {
+                remembered::keep(&house, response.headers_mut(), memory);
+            }
+            response
+        }
         Err(error) => error.respond(&house),
     }
 }
@@ -99,9 +111,16 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
         Decision::Approve {
             provider: chosen_provider(house, &ticket, params.get("provider")?)?,
             elsewhere,
+            remember: params.get("remember")?.is_some(),
         }
     } else {
-        Decision::Deny { elsewhere }
+        // Who says no does not want an earlier yes to hold.
+        let mut memory = remembered::memory(house, &headers);
+        let changed = ticket.asked().is_some_and(|asked| memory.forget(asked));
+        Decision::Deny {
+            elsewhere,
+            memory: changed.then_some(memory),
+        }
     };
     Ok((ticket, decision))
 }
@@ -148,53 +167,27 @@ pub(super) fn foreign_site(house: &House, headers: &HeaderMap) -> Option<String>
         .map(|origin| format!("Origin is {}", text(origin)))
 }
 
-/// Approved: only now are state and cookie made, and the browser leaves for the provider (law 4).
+/// Approved: only now does the browser leave for the provider (law 4).
 async fn go_to_provider(
     house: &House,
     ticket: ConsentTicket,
     provider: &str,
     elsewhere: bool,
+    remember: bool,
 ) -> Response {
     let Some(provider) = house.provider(provider) else {
         return ConsentError::Provider.respond(house);
     };
     let redirect = ticket.redirect().clone();
     let client_state = ticket.client_state().map(str::to_owned);
-    let scopes = house
-        .resource_at(ticket.resource())
-        .map(|resource| resource.provider_scopes(ticket.scope()))
-        .unwrap_or_default();
     let passed = ticket.passed().to_vec();
     let flow = ticket
-        .approve(provider.id(), house.random())
+        .approve(provider.id(), remember, house.random())
         .elsewhere(elsewhere);
-    let sign_in = SignIn {
-        state: flow.id(),
-        nonce: flow.nonce(),
-        challenge: &flow.provider_challenge(),
-        scopes: &scopes,
-        passed: &passed,
-    };
-    match provider.authorize_url(&sign_in).await {
-        Ok(location) => {
-            let mut response = redirect_to(StatusCode::SEE_OTHER, &location);
-            let sealed = house.sealer().seal(
-                &flow,
-                Some(house.now().plus(Flow::LIFETIME)),
-                house.random(),
-            );
-            let cookies = Cookies::new(&house.settings().public_url);
-            cookies.set_flow(response.headers_mut(), flow.id(), &sealed, Flow::LIFETIME);
-            response
-        }
+    match to_provider(house, provider, &flow, &passed).await {
+        Ok(response) => response,
         Err(error) => {
-            let (code, description) = error.outside();
-            let refusal = RedirectError {
-                code,
-                description: description.to_owned(),
-                slug: error.slug(),
-                cause: error.to_string(),
-            };
+            let refusal = RedirectError::from(&error);
             if elsewhere {
                 return refusal.respond_elsewhere(house, &redirect, client_state.as_deref());
             }

@@ -1,9 +1,12 @@
-//! The two cookies of a sign-in: which browser was shown the consent page, and which sign-in it approved (law 4).
+//! The cookies of a sign-in: which browser was shown the consent page, which sign-in it approved (law 4), and what it need
+//! not be asked again.
 //!
 //! `browser`: random, set with the consent page, the same for all tabs; it makes the page's ticket useless in any other
 //! browser. `flow-<state>`: one per sign-in, set only after approval, gone after the callback, so parallel tabs never
 //! overwrite each other. A flow with a very long client `state` is split over several cookies, because browsers drop a
 //! cookie above 4096 bytes.
+//!
+//! `memory`: one, sealed, kept for as long as consent may be remembered (T9). There is none unless the user asked for it.
 //!
 //! Over https the names have the `__Host-` prefix. Plain http exists on loopback only (`vestibule dev`); Safari refuses
 //! `Secure` cookies there, so prefix and attribute are left out.
@@ -90,6 +93,21 @@ impl Cookies {
                 self.set(headers, &name, "", Some(0));
             }
         }
+    }
+
+    /// The sealed memory.
+    pub(crate) fn memory(self, headers: &HeaderMap) -> Option<&str> {
+        find(headers, &self.name("memory"))
+    }
+
+    /// Remembers for `lifetime` seconds.
+    pub(super) fn set_memory(self, headers: &mut HeaderMap, sealed: &str, lifetime: u64) {
+        self.set(headers, &self.name("memory"), sealed, Some(lifetime));
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear_memory(self, headers: &mut HeaderMap) {
+        self.set(headers, &self.name("memory"), "", Some(0));
     }
 
     fn name(self, name: &str) -> String {

@@ -1,6 +1,6 @@
 //! `/logout`: signs the browser out at the provider (OpenID Connect RP-Initiated Logout 1.0 §2) and comes back to a page.
 //!
-//! We keep no session, so there is none to end here; what people mean is the provider's, which would sign the next
+//! It also forgets the consents that the browser remembers. We keep no session, so there is none to end here; what people mean is the provider's, which would sign the next
 //! person at this computer in without a question. GET changes nothing; POST counts only from our own page, or any site
 //! could sign people out.
 
@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::params::{ParamError, Params};
 
 use super::consent::foreign_site;
+use super::remembered;
 use super::respond::{self, BodyError};
 use super::tell::{display_error, redirect_to};
 use crate::House;
@@ -41,7 +42,7 @@ enum LogoutError {
 }
 
 /// `GET /logout`: asks.
-pub async fn page(State(house): State<Arc<House>>) -> Response {
+pub async fn page(State(house): State<Arc<House>>, request: Request) -> Response {
     let possible = house
         .providers()
         .iter()
@@ -51,6 +52,7 @@ pub async fn page(State(house): State<Arc<House>>) -> Response {
         providers: possible
             .map(|provider| ProviderChoice::new(provider.id(), provider.label()))
             .collect(),
+        remembers: !remembered::memory(&house, request.headers()).is_empty(),
     };
     pages::respond(StatusCode::OK, Page::Logout(page))
 }
@@ -60,33 +62,40 @@ pub async fn done() -> Response {
     let page = LogoutPage {
         done: true,
         providers: Vec::new(),
+        remembers: false,
     };
     pages::respond(StatusCode::OK, Page::Logout(page))
 }
 
-/// `POST /logout`: on to the provider.
+/// `POST /logout`: on to the provider, or back to the page when there was only something to forget.
 pub async fn logout(State(house): State<Arc<House>>, request: Request) -> Response {
     match location(&house, request).await {
-        Ok(location) => redirect_to(StatusCode::SEE_OTHER, &location),
+        Ok((headers, location)) => {
+            let mut response = redirect_to(StatusCode::SEE_OTHER, &location);
+            // The next person at this computer is asked everything.
+            remembered::forget_all(&house, &headers, response.headers_mut());
+            response
+        }
         Err(error) => error.respond(&house),
     }
 }
 
-async fn location(house: &House, request: Request) -> Result<String, LogoutError> {
+async fn location(house: &House, request: Request) -> Result<(HeaderMap, String), LogoutError> {
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     if let Some(site) = foreign_site(house, &headers) {
         return Err(LogoutError::CrossSite(site));
     }
     let params = Params::parse(&body)?;
+    if params.has("forget") {
+        return Ok((headers, house.settings().public_url.join("/logout")));
+    }
     let provider = house
         .provider(params.require("provider")?)
         .ok_or(LogoutError::NoSignOut)?;
     let return_to = house.settings().public_url.join(DONE_PATH);
-    provider
-        .end_session_url(&return_to)
-        .await?
-        .ok_or(LogoutError::NoSignOut)
+    let location = provider.end_session_url(&return_to).await?;
+    Ok((headers, location.ok_or(LogoutError::NoSignOut)?))
 }
 
 impl LogoutError {

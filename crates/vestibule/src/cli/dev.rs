@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -269,12 +270,15 @@ fn settings(
         },
         ..resource
     };
-    Ok(Settings::new(
+    let mut settings = Settings::new(
         public_url.clone(),
         provider,
         vec![resource],
         KeysSettings::Ephemeral,
-    ))
+    );
+    // So that everything that a page can offer is there to be tried.
+    settings.consent.remember = Some(Duration::from_secs(30 * 24 * 3600));
+    Ok(settings)
 }
 
 /// The ring of earlier runs, so that a client that registered yesterday still works.

@@ -33,14 +33,15 @@ const MAX_STALE: u64 = 7 * 24 * 3600;
 /// Documents kept. The least recently used go first, those that could not be read before all others.
 const CAPACITY: usize = 1000;
 
-/// Why there is no document.
+/// Why there is no document. The text is for strangers, who choose the URL: what a name resolves to here, and why a
+/// connection failed, is [`RemoteError::inside`] and for the log only.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RemoteError {
     /// The address policy says no.
-    #[error("{0}")]
+    #[error("its host is not at a public address")]
     Address(String),
     /// No answer, or none in time.
-    #[error("{0}")]
+    #[error("it did not answer")]
     Unreachable(String),
     /// An answer other than 200. Redirects are such answers: they are never followed.
     #[error("it answered {0} instead of 200")]
@@ -67,6 +68,14 @@ impl RemoteError {
             Self::Unreachable(_) | Self::ContentType(_) | Self::Busy => true,
             Self::Status(status) => matches!(status, 401 | 403 | 408 | 425 | 429 | 500..=599),
             Self::Address(_) | Self::TooLarge(_) | Self::Invalid(_) => false,
+        }
+    }
+
+    /// The cause, for the log.
+    fn inside(&self) -> String {
+        match self {
+            Self::Address(cause) | Self::Unreachable(cause) => cause.clone(),
+            other => other.to_string(),
         }
     }
 }
@@ -306,7 +315,12 @@ impl<T> Remote<T> {
             Err(error) => {
                 let transient = error.is_transient();
                 let kept = transient && state.good.as_ref().is_some_and(|good| good.usable(now));
-                tracing::warn!(url = url.as_str(), %error, kept, "document not read");
+                tracing::warn!(
+                    url = url.as_str(),
+                    error = error.inside(),
+                    kept,
+                    "document not read"
+                );
                 if !transient {
                     state.good = None;
                 }

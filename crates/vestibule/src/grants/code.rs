@@ -9,7 +9,7 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::{AuthorizationCode, Secret};
 use vestibule_oauth::url::RedirectUri;
 
-use super::ClientDigest;
+use super::{ClientDigest, UserDigest};
 use crate::seal::{Kind, Sealable};
 
 /// Why a code that opened is not for this request. All are `invalid_grant` outside.
@@ -42,6 +42,9 @@ pub struct Code {
     pub(super) resource: String,
     #[serde(rename = "o")]
     pub(super) scope: ScopeSet,
+    /// Nobody else may have signed in, because this user's decision was remembered.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<UserDigest>,
     #[serde(rename = "n")]
     pub(super) nonce: String,
     #[serde(rename = "v", with = "super::carried_verifier")]
@@ -63,6 +66,8 @@ pub struct Redeemed {
     pub resource: String,
     /// What the user approved.
     pub scope: ScopeSet,
+    /// Who must have signed in, if consent was remembered.
+    pub user: Option<UserDigest>,
     /// To be found in the ID token.
     pub nonce: String,
     /// Our verifier for the provider.
@@ -95,6 +100,7 @@ impl Code {
             provider: self.provider,
             resource: self.resource,
             scope: self.scope,
+            user: self.user,
             nonce: self.nonce,
             verifier: self.verifier,
             provider_code: AuthorizationCode(self.carried),

@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use vestibule_oauth::client::MatchedRedirect;
 use vestibule_oauth::random::Random;
-use vestibule_oauth::scope::ScopeSet;
 
-use super::{CheckedRequest, Flow, fingerprint};
+use super::{Asked, CheckedRequest, Flow, fingerprint};
 use crate::seal::{Kind, Sealable};
 
 /// What the user is asked to approve, bound to the browser that was shown it.
@@ -17,6 +16,9 @@ pub struct ConsentTicket {
     /// Parameters of the client's request that a provider may be handed.
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     passed: Vec<(String, String)>,
+    /// What may be remembered, if the page offered it.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
     /// Fingerprint of the cookie of the browser that was shown the page.
     #[serde(rename = "b")]
     browser: String,
@@ -35,6 +37,7 @@ impl ConsentTicket {
         Self {
             request,
             passed: Vec::new(),
+            asked: None,
             browser: fingerprint(browser),
         }
     }
@@ -46,25 +49,37 @@ impl ConsentTicket {
         self
     }
 
+    /// The same, with a decision that may be remembered.
+    #[must_use]
+    pub fn rememberable(mut self, asked: Option<Asked>) -> Self {
+        self.asked = asked;
+        self
+    }
+
+    /// What may be remembered, if the page offered it.
+    pub fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
+    }
+
     /// True when this browser was shown the page. A ticket that somebody else fetched and posts through the victim's
     /// browser fails here (T8).
     pub fn was_shown_to(&self, browser: Option<&str>) -> bool {
         browser.is_some_and(|cookie| fingerprint(cookie) == self.browser)
     }
 
-    /// The user said yes: the sign-in at the provider can begin.
-    pub fn approve(self, provider: &str, random: &dyn Random) -> Flow {
-        Flow::begin(provider.to_owned(), self.request, random)
+    /// The user said yes: the sign-in at the provider can begin. To `remember` the decision, where the page offered that,
+    /// it first has to be learned whose it is.
+    pub fn approve(self, provider: &str, remember: bool, random: &dyn Random) -> Flow {
+        let flow = Flow::begin(provider.to_owned(), self.request, random);
+        match self.asked {
+            Some(asked) if remember => flow.identifying(asked, self.passed),
+            _ => flow,
+        }
     }
 
     /// Path of the resource.
     pub fn resource(&self) -> &str {
         &self.request.resource
-    }
-
-    /// What the user is asked to approve.
-    pub fn scope(&self) -> &ScopeSet {
-        &self.request.scope
     }
 
     /// Parameters of the client's request that a provider may be handed.

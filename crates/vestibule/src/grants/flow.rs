@@ -6,9 +6,10 @@ use thiserror::Error;
 use vestibule_oauth::client::MatchedRedirect;
 use vestibule_oauth::pkce::{CodeChallenge, CodeVerifier};
 use vestibule_oauth::random::Random;
+use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::AuthorizationCode;
 
-use super::{CheckedRequest, Code};
+use super::{Asked, CheckedRequest, Code, UserDigest};
 use crate::seal::{Kind, Sealable};
 
 /// The callback's `state` belongs to another flow than the cookie.
@@ -33,6 +34,29 @@ pub struct Flow {
     /// The user said that the client runs on another computer: the answer is shown and not redirected.
     #[serde(rename = "e", default, skip_serializing_if = "std::ops::Not::not")]
     elsewhere: bool,
+    #[serde(rename = "w", default, skip_serializing_if = "Whose::is_anybodys")]
+    whose: Whose,
+}
+
+/// Who may finish a flow.
+#[derive(Debug, Default, Serialize, Deserialize)]
+enum Whose {
+    /// The user approved on the page: whoever signs in.
+    #[default]
+    #[serde(rename = "a")]
+    Anybodys,
+    /// The decision is to be remembered: this round trip learns whose it is, and gives no code.
+    #[serde(rename = "i")]
+    Unknown(Asked, Vec<(String, String)>),
+    /// The decision is remembered: nobody but who made it.
+    #[serde(rename = "o")]
+    Only(UserDigest),
+}
+
+impl Whose {
+    fn is_anybodys(&self) -> bool {
+        matches!(self, Self::Anybodys)
+    }
 }
 
 impl Sealable for Flow {
@@ -51,7 +75,38 @@ impl Flow {
             nonce: random.token(16),
             verifier: CodeVerifier::generate(random),
             elsewhere: false,
+            whose: Whose::Anybodys,
         }
+    }
+
+    /// A sign-in without a page: `user` approved earlier, and nobody else may finish it.
+    pub fn remembered(
+        provider: String,
+        request: CheckedRequest,
+        user: UserDigest,
+        random: &dyn Random,
+    ) -> Self {
+        Self {
+            whose: Whose::Only(user),
+            ..Self::begin(provider, request, random)
+        }
+    }
+
+    /// The same round trip, but to learn who the user is. `passed` are the parameters for the provider, which is asked
+    /// again afterwards.
+    pub(super) fn identifying(mut self, asked: Asked, passed: Vec<(String, String)>) -> Self {
+        self.whose = Whose::Unknown(asked, passed);
+        self
+    }
+
+    /// Path of the resource.
+    pub fn resource(&self) -> &str {
+        &self.request.resource
+    }
+
+    /// What the user approved.
+    pub fn scope(&self) -> &ScopeSet {
+        &self.request.scope
     }
 
     /// Remembers whether the user will carry the answer to another computer.
@@ -112,9 +167,26 @@ impl Returned {
         self.0.elsewhere
     }
 
-    /// The provider's code becomes part of ours; it is redeemed only at `/token` (design §9).
-    pub fn with_code(self, provider_code: AuthorizationCode) -> Code {
-        Code {
+    /// The provider's code becomes part of ours; it is redeemed only at `/token` (design §9). Unless this round trip was
+    /// to learn who the user is.
+    pub fn with_code(self, provider_code: AuthorizationCode) -> Step {
+        let user = match self.0.whose {
+            Whose::Anybodys => None,
+            Whose::Only(user) => Some(user),
+            Whose::Unknown(asked, passed) => {
+                return Step::Identify(Identify {
+                    provider: self.0.provider,
+                    request: self.0.request,
+                    nonce: self.0.nonce,
+                    verifier: self.0.verifier,
+                    provider_code,
+                    asked,
+                    passed,
+                });
+            }
+        };
+        Step::Answer(Code {
+            user,
             provider: self.0.provider,
             client: self.0.request.client,
             redirect: self.0.request.redirect.uri().clone(),
@@ -124,6 +196,44 @@ impl Returned {
             nonce: self.0.nonce,
             verifier: self.0.verifier,
             carried: provider_code.0,
-        }
+        })
+    }
+}
+
+/// What a successful callback leads to.
+#[derive(Debug)]
+pub enum Step {
+    /// A code for the client.
+    Answer(Code),
+    /// Nothing for the client yet.
+    Identify(Identify),
+}
+
+/// A provider's code that says who approved, and the request that then goes on.
+#[derive(Debug)]
+pub struct Identify {
+    provider: String,
+    request: CheckedRequest,
+    /// To be found in the ID token.
+    pub nonce: String,
+    /// Our verifier for the provider.
+    pub verifier: CodeVerifier,
+    /// The provider's code.
+    pub provider_code: AuthorizationCode,
+    /// What the decision was about.
+    pub asked: Asked,
+    /// Parameters for the provider.
+    pub passed: Vec<(String, String)>,
+}
+
+impl Identify {
+    /// What was approved.
+    pub fn scope(&self) -> &ScopeSet {
+        &self.request.scope
+    }
+
+    /// It was `user`: the sign-in itself can begin, for that user only.
+    pub fn learned(self, user: UserDigest, random: &dyn Random) -> Flow {
+        Flow::remembered(self.provider, self.request, user, random)
     }
 }

@@ -3,7 +3,7 @@
 //! `ConsentTicket` (in the page) → approve → `Flow` (in a cookie) → provider returns → `Code` (with the client) →
 //! redeem → `Grant` and `Access` (the access token). All of them are *carried*: sealed and given away. Without a store
 //! the grant is carried too, as the refresh token; with one it is a `StoredGrant`, and the refresh token a `Ticket` for
-//! it (design §3).
+//! it (design §3). `Memory` (in a cookie) lets a later sign-in skip the page.
 
 mod access;
 mod checked;
@@ -11,6 +11,7 @@ mod code;
 mod consent;
 mod flow;
 mod grant;
+mod memory;
 mod revoked;
 mod rotation;
 mod shelf;
@@ -21,8 +22,9 @@ pub use access::Access;
 pub use checked::CheckedRequest;
 pub use code::{Code, RedeemError, Redeemed};
 pub use consent::ConsentTicket;
-pub use flow::{Flow, NotThisFlow, Returned};
+pub use flow::{Flow, Identify, NotThisFlow, Returned, Step};
 pub use grant::{Grant, GrantMismatch};
+pub use memory::{Asked, Memory, Remembered, UserDigest};
 pub use revoked::RevokedTokens;
 pub use rotation::{Answer, REPLAY_WINDOW, Rotation};
 pub use shelf::{Shelf, Shelved};

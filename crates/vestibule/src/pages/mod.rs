@@ -68,6 +68,8 @@ pub struct ConsentPage {
     pub scopes: Vec<ScopeLine>,
     /// Where the user may sign in, when there is a choice; empty when there is none.
     pub providers: Vec<ProviderChoice>,
+    /// The decision may be remembered for so many days.
+    pub remember_days: Option<u64>,
     /// The sealed ticket.
     pub ticket: String,
 }
@@ -79,6 +81,8 @@ pub struct ScopeLine {
     pub name: String,
     /// What it allows, in words; the scope itself is shown where there are none.
     pub description: Option<String>,
+    /// This browser remembers a decision about the same application without it.
+    pub is_new: bool,
 }
 
 impl ScopeLine {
@@ -87,6 +91,7 @@ impl ScopeLine {
         Self {
             name: name.into(),
             description: description.map(str::to_owned),
+            is_new: false,
         }
     }
 }
@@ -117,6 +122,8 @@ pub struct LogoutPage {
     pub done: bool,
     /// Where one can sign out; one button each.
     pub providers: Vec<ProviderChoice>,
+    /// This browser remembers what its user approved; a button makes it forget.
+    pub remembers: bool,
 }
 
 /// An answer that does not reach the application by a redirect.

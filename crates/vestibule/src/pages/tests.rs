@@ -27,6 +27,7 @@ fn consent() -> ConsentPage {
             ScopeLine::new("write", None),
         ],
         providers: Vec::new(),
+        remember_days: None,
         ticket: "vct_x".to_owned(),
     }
 }

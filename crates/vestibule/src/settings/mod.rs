@@ -7,6 +7,7 @@
 //! relative to it.
 
 mod clients;
+mod consent;
 mod document;
 mod env;
 mod limits;
@@ -29,6 +30,7 @@ use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
+pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use problem::{Place, Problem, SettingsError};
@@ -63,6 +65,8 @@ pub struct Settings {
     pub keys: KeysSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
+    /// Whether consent may be remembered.
+    pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
     /// What is logged.
@@ -99,6 +103,7 @@ impl Settings {
             resources,
             keys,
             clients: ClientSettings::default(),
+            consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -166,6 +171,7 @@ impl Settings {
         );
         let keys = KeysSettings::read(root.section("keys"));
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
+        let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
@@ -179,6 +185,7 @@ impl Settings {
             tokens,
             keys: keys?,
             clients,
+            consent,
             limits,
             log,
             warnings: Vec::new(),

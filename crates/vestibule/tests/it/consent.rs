@@ -1,6 +1,7 @@
 //! `POST /consent`: only the browser that was shown the page decides, and the provider sees nothing of the client's.
 
 mod forms;
+mod remembered;
 
 use http::{Method, StatusCode};
 use url::Url;

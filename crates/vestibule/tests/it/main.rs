@@ -13,6 +13,7 @@ mod authorize;
 mod callback;
 mod cli;
 mod confidential;
+mod conformance;
 mod consent;
 mod discovery;
 mod docs;

@@ -11,7 +11,8 @@ use super::persist::persist_new;
 use super::{Outcome, TokenError};
 use crate::House;
 use crate::grants::{
-    Answer, Code, Grant, KeptAccess, Redeemed, RevokedWhy, StoredGrant, Ticket, fingerprint,
+    Answer, Code, Grant, KeptAccess, Redeemed, RevokedWhy, StoredGrant, Ticket, UserDigest,
+    fingerprint,
 };
 use crate::provider::{Provider, ProviderError, Refreshed};
 
@@ -49,6 +50,11 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         .identity
         .take()
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
+    // T9: the page was skipped for one user, and another one came back.
+    let user = UserDigest::of(provider.id(), &identity.subject);
+    if redeemed.user.as_ref().is_some_and(|only| *only != user) {
+        return Err(TokenError::OtherUser);
+    }
     let claims = provider.map_claims(&identity);
     let scope = permitted(resource, &redeemed.scope, &claims, tokens.scope.as_ref())?;
     let family = house.random().token(12);

@@ -34,6 +34,8 @@ pub(in crate::authorization_server) enum TokenError {
     CodeSeal(SealError),
     #[error(transparent)]
     Redeem(#[from] RedeemError),
+    #[error("consent was remembered for another user than the one who signed in")]
+    OtherUser,
     #[error("the code was redeemed before; what it gave is revoked")]
     CodeReplayed,
     #[error("the refresh token is not usable: {0}")]
@@ -106,6 +108,11 @@ impl TokenError {
                 InvalidGrant,
                 "scope_not_permitted",
                 "nothing of what was approved is open to your account any more; sign in again, or ask the operator for access",
+            ),
+            Self::OtherUser => Outside::new(
+                InvalidGrant,
+                "consent_other_user",
+                "another account signed in than the one that approved this application in this browser; sign in again and approve it",
             ),
             Self::CodeReplayed => Outside::new(
                 InvalidGrant,

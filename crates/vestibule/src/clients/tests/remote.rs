@@ -268,3 +268,23 @@ async fn in_production_nothing_on_this_computer_is_read() {
     assert!(remote.get(&origin.url).await.is_err());
     assert_eq!(origin.requests(), 0);
 }
+
+/// Whoever names a document would otherwise learn what names resolve to inside, and which ports answer.
+#[test]
+fn a_stranger_learns_nothing_of_the_network_from_a_document_that_cannot_be_read() {
+    for (error, inside) in [
+        (
+            RemoteError::Address("db.corp.example is refused: 10.1.2.3 is private".to_owned()),
+            "10.1.2.3",
+        ),
+        (
+            RemoteError::Unreachable("cannot connect to h: Connection refused".to_owned()),
+            "Connection refused",
+        ),
+    ] {
+        assert!(!error.to_string().contains(inside), "{error}");
+        assert!(error.inside().contains(inside), "the log has it");
+        let page = crate::clients::UnknownClient::Document(error).to_string();
+        assert!(!page.contains(inside), "{page}");
+    }
+}

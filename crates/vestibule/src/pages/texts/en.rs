@@ -32,6 +32,16 @@ pub static ENGLISH: Texts = Texts {
         next: "Next you sign in with your usual account, or you are signed in already.",
         sign_in_with: "Sign in with",
         elsewhere: "My application runs on another computer: show me the answer, and I take it there.",
+        remember: |days| {
+            let span = match days {
+                1 => "a day".to_owned(),
+                days => format!("{days} days"),
+            };
+            format!(
+                "Do not ask again for {span} on this browser, for the same application, permissions and account."
+            )
+        },
+        new_scope: "New",
         approve: "Approve",
         deny: "Deny",
     },
@@ -65,6 +75,8 @@ pub static ENGLISH: Texts = Texts {
         nothing: "This server keeps no session in your browser. Sign out at your identity provider itself.",
         still_connected: "Applications that you connected stay connected. To end that, remove this server from the application.",
         sign_out: "Sign out",
+        remembers: "This browser remembers applications that you allowed, and does not ask about them again.",
+        forget: "Ask me again about each of them",
         sign_out_of: ["Sign out of ", ""],
     },
     landing: LandingTexts {

@@ -66,6 +66,10 @@ pub struct ConsentTexts {
     /// Above the providers, where there is a choice.
     pub sign_in_with: &'static str,
     pub elsewhere: &'static str,
+    /// By the number of days.
+    pub remember: fn(u64) -> String,
+    /// Beside a scope that was not approved before.
+    pub new_scope: &'static str,
     pub approve: &'static str,
     pub deny: &'static str,
 }
@@ -111,6 +115,9 @@ pub struct LogoutTexts {
     pub nothing: &'static str,
     pub still_connected: &'static str,
     pub sign_out: &'static str,
+    /// When the browser remembers decisions.
+    pub remembers: &'static str,
+    pub forget: &'static str,
     /// Around the provider's name.
     pub sign_out_of: [&'static str; 2],
 }

@@ -253,3 +253,38 @@ fn a_pinned_document_is_held_to_the_rules_and_named_when_it_breaks_them() {
     let setting = format!("documents_dir = \"{}\"", empty.path("").display());
     refused(clients(&setting), &["holds no *.json file"]);
 }
+
+#[test]
+fn consent_is_remembered_for_whole_days_or_not_at_all() {
+    let read = |consent: &str| with("", "", "", &format!("[consent]\n{consent}\n"));
+    let consent = with("", "", "", "").unwrap().consent;
+    assert_eq!((consent.remember, consent.from_anywhere.len()), (None, 0));
+    let consent = read("remember = \"30d\"").unwrap().consent;
+    assert_eq!(consent.remember, Some(Duration::from_secs(30 * 24 * 3600)));
+    for span in ["\"0s\"", "\"12h\"", "\"36h\"", "\"91d\"", "3600"] {
+        refused(
+            read(&format!("remember = {span}")),
+            &["consent.remember", "whole days, 1d to 90d"],
+        );
+    }
+}
+
+#[test]
+fn clients_whose_consent_counts_from_anywhere_are_clients_that_can_be_named() {
+    let client =
+        "[[client]]\nclient_id = \"desk\"\nredirect_uris = [\"https://desk.example/cb\"]\n";
+    let read = |consent: &str| with("", "", "", &format!("{client}[consent]\n{consent}\n"));
+    let ids = "from_anywhere = [\"desk\", \"https://app.example/client.json\"]";
+    let consent = read(&format!("remember = \"1d\"\n{ids}")).unwrap().consent;
+    assert_eq!(consent.from_anywhere.len(), 2);
+    refused(
+        read(ids),
+        &["consent.from_anywhere", "`remember` is not set"],
+    );
+    for id in ["desks", "vcl_x", ""] {
+        refused(
+            read(&format!("remember = \"1d\"\nfrom_anywhere = [\"{id}\"]")),
+            &["consent.from_anywhere[0]", "neither the URL"],
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::json;
+use vestibule_oauth::url::PrivateUseSchemes;
 
 use super::{APP, STOPPED, UNREADABLE, WEB, ask, desk, lacking, owned, with};
 use crate::support::{CALLBACK, Client, TestHouse, replace, without};
@@ -134,6 +135,22 @@ async fn without_a_readable_client_there_is_only_a_page() {
     for path in ["/authorize", "/authorize?", "/authorize?client_id=%ff%fe"] {
         let page = house.get(path).await;
         page.assert_refusal_page(StatusCode::BAD_REQUEST, UNREADABLE);
+    }
+    house.assert_provider_untouched();
+}
+
+/// The operator took a scheme off the list. A client that registered it before is stopped, whether it names the URI or not.
+#[tokio::test]
+async fn t16_a_scheme_that_is_not_on_the_list_any_more_gets_no_answer() {
+    let mut house = TestHouse::new().await;
+    let client = house.register(APP).await;
+    house.settings.clients.private_use_schemes = PrivateUseSchemes::new([]);
+    house.router = house.replica(2);
+    for answer in [
+        ask(&house, &client, owned).await,
+        lacking(&house, &client, "redirect_uri").await,
+    ] {
+        answer.assert_refusal_page(StatusCode::BAD_REQUEST, STOPPED);
     }
     house.assert_provider_untouched();
 }

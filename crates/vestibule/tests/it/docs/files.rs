@@ -1,5 +1,6 @@
 //! Finding and taking apart the documents.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The repository.
@@ -27,8 +28,29 @@ pub(super) fn documents() -> Vec<PathBuf> {
     found
 }
 
+/// The name of every Rust test of the workspace.
+pub(super) fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in source_files() {
+        let mut is_test = false;
+        for line in read(&file).lines().map(str::trim_start) {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            let function = line.strip_prefix("async ").unwrap_or(line);
+            if let Some((name, _)) = function
+                .strip_prefix("fn ")
+                .and_then(|rest| rest.split_once('('))
+                && std::mem::take(&mut is_test)
+            {
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(names.len() > 500, "only {} tests were found", names.len());
+    names
+}
+
 /// Every Rust file of the workspace.
-pub(super) fn source_files() -> Vec<PathBuf> {
+fn source_files() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![root().join("crates")];
     while let Some(directory) = waiting.pop() {

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use vestibule::settings::{ResourceSettings, Settings, TokenFormat};
 use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::url::Origin;
 
 use crate::support::{CHALLENGE, TestHouse, Tokens, tool_call};
 
@@ -47,8 +48,12 @@ async fn every_method_without_a_token_gets_the_challenge_first() {
                     .await;
                 let why = format!("{method} {path} {headers:?}");
                 assert_eq!(answer.status, 401, "{why}");
-                assert_eq!(answer.header("www-authenticate"), CHALLENGE, "{why}");
-                assert_eq!(answer.header("x-mcp-challenge"), CHALLENGE, "{why}");
+                let challenge = match path {
+                    "/mcp/" => CHALLENGE.replace("/mcp\"", "/mcp/\""),
+                    _ => CHALLENGE.to_owned(),
+                };
+                assert_eq!(answer.header("www-authenticate"), challenge, "{why}");
+                assert_eq!(answer.header("x-mcp-challenge"), challenge, "{why}");
                 assert_eq!(answer.header("cache-control"), "no-store", "{why}");
                 assert_eq!(answer.header("content-type"), "application/json", "{why}");
             }
@@ -73,6 +78,25 @@ async fn the_document_named_in_the_challenge_leads_to_this_server() {
         document["scopes_supported"],
         json!(["mcp:read", "mcp:write"])
     );
+}
+
+/// RFC 9728 §3.3: who types the URL with a slash must read that spelling in the document, or may not use it.
+#[tokio::test]
+async fn whoever_types_the_url_with_a_slash_reads_it_with_the_slash() {
+    let house = TestHouse::new().await;
+    let answer = house.get("/mcp/").await;
+    assert_eq!(answer.status, 401);
+    let challenge = answer.header("www-authenticate");
+    let url = challenge.split('"').nth(1).unwrap();
+    let path = url.strip_prefix("https://mcp.example.test").unwrap();
+    let document = house.get(path).await.json();
+    assert_eq!(document["resource"], "https://mcp.example.test/mcp/");
+    // A bad token is answered with the same document, and a good one opens both spellings.
+    let answer = house.tool_at("/mcp/", "x", &[], "whoami").await;
+    assert!(answer.header("www-authenticate").contains(url));
+    let (_, tokens) = house.sign_in().await;
+    house.whoami_at("/mcp/", &tokens.access).await;
+    house.whoami_at("/mcp", &tokens.access).await;
 }
 
 #[tokio::test]
@@ -330,6 +354,30 @@ async fn a_preflight_needs_no_token_and_a_foreign_page_gets_nothing() {
         .await;
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("access-control-allow-origin"), own);
+}
+
+/// DNS rebinding: a page whose own name leads to this computer must not reach a server that has no TLS to tell them apart.
+#[tokio::test]
+async fn a_development_server_answers_to_its_loopback_names_only() {
+    let house = TestHouse::with(|settings| {
+        settings.public_url = Origin::parse("http://localhost:8080").unwrap();
+    })
+    .await;
+    for (host, status) in [
+        ("localhost:8080", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8080", 200),
+        ("evil.example:8080", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example:8080", 403),
+        ("localhost:8080@evil.example", 403),
+        ("", 403),
+    ] {
+        let request = http::Request::get("/.well-known/oauth-authorization-server");
+        let request = request.header("host", host);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        assert_eq!(house.send(request).await.status, status, "{host}");
+    }
 }
 
 #[tokio::test]

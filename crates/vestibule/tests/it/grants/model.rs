@@ -1,5 +1,7 @@
 //! Random interleavings of refreshes, replicas, time, faults, crashes and revocation against a model in plain Rust.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vestibule_oauth::time::{Clock as _, UnixTime};
@@ -9,6 +11,8 @@ use super::rig::{Replica, Trouble, stored};
 use crate::support::{Client, TestHouse, Tokens};
 
 const REPLICAS: usize = 2;
+/// No two replicas draw the same names for themselves.
+static SEED: AtomicU64 = AtomicU64::new(1000);
 /// The provider's time-out of these tests and the margin, in whole seconds.
 const LEASE: u64 = 6;
 
@@ -122,11 +126,7 @@ async fn play(house: &TestHouse, steps: &[Step], rotating: bool) {
     house.cognito.control().clear_faults();
     let (client, first) = house.sign_in().await;
     house.cognito.control().reset_counters();
-    let mut seed = u64::from(house.clock.now().0 as u32) << 16;
-    let mut replica = || -> Replica {
-        seed += 1;
-        house.faulty_replica(seed)
-    };
+    let replica = || house.faulty_replica(SEED.fetch_add(1, Ordering::Relaxed));
     let mut replicas: Vec<Replica> = (0..REPLICAS).map(|_| replica()).collect();
     let mut tokens: Vec<Tokens> = vec![first];
     let mut model = Model::default();
