@@ -6,7 +6,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderValue;
 
-use vestibule_guard::fetch::{AddressPolicy, Outbound};
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
 use vestibule_oauth::jose::{ClaimsError, JwsError};
 use vestibule_oauth::random::Random;
@@ -26,7 +25,8 @@ use crate::proxy::{
 };
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
-use crate::{BuildError, House, trust};
+use crate::ways::Ways;
+use crate::{BuildError, House};
 
 /// Verifies our own access tokens for the guard.
 #[derive(Debug)]
@@ -140,6 +140,7 @@ impl Gateway {
         limits: &Arc<Limits>,
         clock: &Arc<dyn Clock>,
         random: &Arc<dyn Random>,
+        ways: &mut Ways,
     ) -> Result<Self, BuildError> {
         let cors = CorsPolicy {
             own: settings.public_url.clone(),
@@ -148,13 +149,8 @@ impl Gateway {
         let mut doors = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
             let name = format!("resource {}", resource.path);
-            let trust = trust(
-                &name,
-                resource.upstream.as_str(),
-                resource.ca_file.as_deref(),
-            )?;
-            // The operator typed the upstream's address: it may be private.
-            let outbound = Outbound::new(AddressPolicy::Configured, &trust);
+            let authorities = resource.ca_file.as_deref();
+            let outbound = ways.open(name, resource.upstream.as_str(), authorities)?;
             let tokens = OwnCredentials {
                 issuer: Arc::clone(issuer),
                 clock: Arc::clone(clock),

@@ -18,8 +18,9 @@ pub async fn healthz() -> Response {
 }
 
 /// Readiness: a provider's discovery document is known; with several providers, one of them is enough. A provider that
-/// goes away later does not make the house unready, because tokens that were issued keep working. With a store, what was
-/// revoked lately must have been read once.
+/// goes away later does not make the house unready, because tokens that were issued keep working; nor does a new
+/// configuration that could not be taken, because the one before serves. With a store, what was revoked lately must have
+/// been read once.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     let asked = house.providers().iter().map(async |provider| {
         let ready = provider.ready().await;
@@ -35,12 +36,17 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "waiting")
     };
     let default = house.providers().first().map(Provider::id);
-    let mut body = json!({ "status": word, "provider": default.and_then(|id| providers.get(id)) });
+    let mut body = json!({
+        "status": word,
+        "provider": default.and_then(|id| providers.get(id)),
+        "config": house.config().shown(),
+    });
     if providers.len() > 1 {
         body["providers"] = providers.into();
     }
     if !followed {
         body["store"] = json!("revocations_unread");
     }
+    body["keys"] = house.key_ages().report(house.now());
     respond(status, &body)
 }

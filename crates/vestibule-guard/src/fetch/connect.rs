@@ -87,7 +87,7 @@ impl Trust {
 
 /// A forward proxy that https requests tunnel through (HTTP CONNECT, RFC 9110 §9.3.6). When it fails the request fails:
 /// there is no way around it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EgressProxy {
     uri: Uri,
     authorization: Option<HeaderValue>,

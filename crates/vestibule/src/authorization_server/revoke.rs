@@ -31,6 +31,9 @@ use crate::store::StoreError;
 /// Seconds after which a client may try again when the store was away.
 const RETRY_AFTER: u64 = 5;
 
+/// Seconds until a client may try again where the provider refuses revocations as such: an operator must act first.
+const AFTER_REFUSAL: u64 = 300;
+
 /// Why a revocation failed.
 #[derive(Debug, Error)]
 enum RevokeError {
@@ -180,11 +183,12 @@ impl RevokeError {
                     "the revocation cannot be kept right now; try again shortly",
                 )
             },
-            // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again.
+            // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again "after a reasonable
+            // delay". That is so for a refusal too: other replicas, and the provider, still take it.
             Self::Provider(error) => {
                 let (code, description) = error.outside();
                 Outside {
-                    retry_after: error.retry_after(),
+                    retry_after: error.retry_after().or(Some(AFTER_REFUSAL)),
                     ..Outside::new(code, error.slug(), description)
                 }
             }

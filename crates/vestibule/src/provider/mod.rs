@@ -41,7 +41,7 @@ pub struct Provider {
     claims: Vec<ClaimMapping>,
     callback: String,
     outbound: Outbound,
-    discovery: Discovery,
+    discovery: Arc<Discovery>,
     clock: Arc<dyn Clock>,
 }
 
@@ -106,6 +106,7 @@ impl Provider {
     ) -> Self {
         let profile = settings.preset;
         let discovery = Discovery::new(&settings, outbound.clone(), Arc::clone(&clock));
+        let discovery = Arc::new(discovery);
         Self {
             settings,
             profile,
@@ -115,6 +116,16 @@ impl Provider {
             discovery,
             clock,
         }
+    }
+
+    /// Keeps what `before` has found out about the same provider: its document and its keys. For a successor whose way
+    /// out is the same; a document that was read another way is read again.
+    #[must_use]
+    pub fn succeeding(mut self, before: &Self) -> Self {
+        if self.discovery.looks_where(&before.discovery) {
+            self.discovery = Arc::clone(&before.discovery);
+        }
+        self
     }
 
     /// Its id in the settings and in grants.

@@ -1,29 +1,37 @@
 //! The configuration: read from a TOML file and the environment into settings that are checked, complete and free of
 //! contradictions (facts/rust.md B.7 "as written, as meant").
 //!
-//! The environment beats the file, the file beats the defaults. Every key has a variable: `provider.client_id` is
+//! The environment beats the file, the file beats the preset's defaults, and those beat the general ones. The variables of
+//! another server that this one may replace (`aliases.rs`) are the weakest of the environment. Every key has a variable: `provider.client_id` is
 //! `VESTIBULE__PROVIDER__CLIENT_ID`, the path of the first resource is `VESTIBULE__RESOURCE__0__PATH`; lists are separated
 //! by commas. Every secret can stand in a file of its own: `client_secret_file`. File names in the configuration file are
 //! relative to it.
 
+mod aliases;
 mod clients;
 mod consent;
+mod describe;
 mod document;
 mod env;
+mod explain;
 mod limits;
+mod pages;
 mod problem;
 mod provider;
+mod record;
 mod resource;
+mod schema;
 mod scope;
 mod section;
 mod server;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod units;
+pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
@@ -32,19 +40,28 @@ use zeroize::Zeroizing;
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
+pub use explain::{InForce, Origin as ValueOrigin};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
+pub use pages::PagesSettings;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use resource::{CredentialSettings, ResourceSettings};
+pub use schema::schema;
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
+use record::Asked;
 use section::Section;
 
+use crate::keys::rotation::DEFAULT_AFTER;
 use crate::provider::profile;
+
+const DEFAULT_ROTATE_AFTER: Duration = Duration::from_secs(DEFAULT_AFTER);
+/// A rotation takes days when it is run once a day.
+const SHORTEST_ROTATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -63,16 +80,35 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// Where the key ring is.
     pub keys: KeysSettings,
+    /// How long a key is in use before we warn that it has no successor; zero for never.
+    pub rotate_keys_after: Duration,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
     /// Whether consent may be remembered.
     pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
+    /// Which pages are shown.
+    pub pages: PagesSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
     pub warnings: Vec<String>,
+    /// What else is worth a line in the log at start.
+    pub notes: Vec<String>,
+    /// Every file and directory that is named here: the configuration file itself is not among them.
+    pub files: Vec<PathBuf>,
+}
+
+/// A configuration, right or wrong, with all there is to say about it: for `check` and `config explain`.
+#[derive(Debug)]
+pub struct Report {
+    /// The settings, or every problem.
+    pub outcome: Result<Settings, SettingsError>,
+    /// What is allowed but unwise.
+    pub warnings: Vec<Problem>,
+    file: Option<String>,
+    asked: Vec<Asked>,
 }
 
 /// Where the key ring is.
@@ -102,47 +138,26 @@ impl Settings {
             further_providers: Vec::new(),
             resources,
             keys,
+            rotate_keys_after: DEFAULT_ROTATE_AFTER,
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
+            pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
+            notes: Vec::new(),
+            files: Vec::new(),
         }
     }
 
     /// Reads the file at `path`, if there is one, and the environment over it.
     pub fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
-        let Some(path) = path else {
-            return Self::read("", None, env);
-        };
-        match std::fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => Self::read(&text, Some(path), env),
-            Err(error) => {
-                let problem = Problem {
-                    place: Place::Nowhere,
-                    file: Some(path.display().to_string()),
-                    key: String::new(),
-                    message: format!("cannot read the configuration file: {error}"),
-                };
-                Err(SettingsError::new(vec![problem]))
-            }
-        }
+        Report::load(path, env).outcome
     }
 
     /// Reads `text` as if it stood in a file `name`, and the environment over it.
     pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Result<Self, SettingsError> {
-        Self::read(text, Some(Path::new(name)), env)
-    }
-
-    fn read(text: &str, file: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
-        let problems = Problems::new(file.map(Path::to_path_buf));
-        let settings = document::from_toml(text, &problems).and_then(|mut document| {
-            document::lay_over(&mut document, env, &problems);
-            Self::understand(document, &problems)
-        });
-        let (mut settings, warnings) = problems.judge(settings)?;
-        settings.warnings = warnings;
-        Ok(settings)
+        Report::read(text, Some(Path::new(name)), env).outcome
     }
 
     /// From what was written to what is meant. `None` means that there are problems.
@@ -169,10 +184,13 @@ impl Settings {
             &ids,
             problems,
         );
-        let keys = KeysSettings::read(root.section("keys"));
+        let mut keys = root.section("keys");
+        let rotate_keys_after = rotate_after(&mut keys);
+        let keys = KeysSettings::read(keys);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
+        let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
         let mut providers = providers?.into_iter();
@@ -184,11 +202,15 @@ impl Settings {
             resources,
             tokens,
             keys: keys?,
+            rotate_keys_after,
             clients,
             consent,
             limits,
+            pages,
             log,
             warnings: Vec::new(),
+            notes: Vec::new(),
+            files: Vec::new(),
         };
         settings.check_providers(problems);
         Some(settings)
@@ -260,13 +282,88 @@ impl Settings {
     }
 }
 
+impl Report {
+    /// Reads the file at `path`, if there is one, and the environment over it.
+    pub fn load(path: Option<&Path>, env: &dyn Strings) -> Self {
+        let Some(path) = path else {
+            return Self::read("", None, env);
+        };
+        match std::fs::read_to_string(path).map(Zeroizing::new) {
+            Ok(text) => Self::read(&text, Some(path), env),
+            Err(error) => {
+                let file = Some(path.display().to_string());
+                let problem = Problem {
+                    place: Place::Nowhere,
+                    file: file.clone(),
+                    key: String::new(),
+                    message: format!("cannot read the configuration file: {error}"),
+                };
+                Self {
+                    outcome: Err(SettingsError::new(vec![problem], Vec::new())),
+                    warnings: Vec::new(),
+                    file,
+                    asked: Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// Reads `text` as if it stood in a file `name`, and the environment over it.
+    pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Self {
+        Self::read(text, Some(Path::new(name)), env)
+    }
+
+    fn read(text: &str, file: Option<&Path>, env: &dyn Strings) -> Self {
+        let problems = Problems::new(file.map(Path::to_path_buf));
+        let settings = document::from_toml(text, &problems).and_then(|mut document| {
+            aliases::lay_over(&mut document, env, &problems);
+            document::lay_over(&mut document, env, &problems);
+            Settings::understand(document, &problems)
+        });
+        let judgement = problems.judge(settings);
+        let warnings = judgement.warnings;
+        let sentence = |warning: &Problem| format!("{}: {}", warning.key, warning.message);
+        let outcome = judgement.outcome.map(|settings| Settings {
+            warnings: warnings.iter().map(sentence).collect(),
+            notes: judgement.notes,
+            files: judgement.files,
+            ..settings
+        });
+        Self {
+            outcome,
+            warnings,
+            file: file.map(|file| file.display().to_string()),
+            asked: judgement.asked,
+        }
+    }
+}
+
+/// Every key that is read, in the order of reading, with `0` for the index of list elements.
+fn survey() -> Vec<Asked> {
+    let problems = Problems::survey();
+    let nothing = Settings::understand(BTreeMap::new(), &problems);
+    problems.judge(nothing).asked
+}
+
+/// `keys.rotate_after`.
+fn rotate_after(section: &mut Section<'_>) -> Duration {
+    let Some(written) = section.duration("rotate_after") else {
+        return DEFAULT_ROTATE_AFTER;
+    };
+    if !written.value.is_zero() && written.value < SHORTEST_ROTATION {
+        let message = "must be at least 7d, or 0 for no warning";
+        section.problems().add(&written.spot, message);
+    }
+    written.value
+}
+
 impl KeysSettings {
     /// `file` (or `ring_file`, the name that the rule for secrets gives it), or `ring` with the text itself.
     fn read(mut section: Section<'_>) -> Option<Self> {
         let problems = section.problems();
-        let inline = section.text("ring");
-        let file = section.name("file");
-        let ring_file = section.name("ring_file");
+        let inline = section.hidden_text("ring");
+        let file = section.path("file");
+        let ring_file = section.path("ring_file");
         let variable = |spot: &Spot| matches!(spot.place, Place::Variable(_));
         let spots: Vec<&Spot> = [&inline, &file, &ring_file]
             .into_iter()

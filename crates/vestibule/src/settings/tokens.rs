@@ -6,6 +6,7 @@ use vestibule_oauth::jose::SigningAlg;
 
 use super::problem::Problems;
 use super::section::Section;
+use crate::keys::rotation::LONGEST_TOKEN;
 use crate::provider::profile::{GENERIC, Profile};
 
 /// The tokens we issue.
@@ -65,7 +66,7 @@ const OWN_CLAIMS: [&str; 11] = [
 ];
 
 const SHORTEST_ACCESS: Duration = Duration::from_secs(2 * 60);
-const LONGEST_ACCESS: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_ACCESS: Duration = Duration::from_secs(LONGEST_TOKEN);
 const LONGEST_RECHECK: Duration = Duration::from_secs(3600);
 
 impl TokenSettings {

@@ -3,11 +3,13 @@
 mod configuration;
 mod conformance;
 mod files;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vestibule::pages::snippets::{How, Snippet, snippets};
 use vestibule::settings::{NoEnvironment, Settings};
 
 use configuration::{completed, known_keys};
@@ -171,6 +173,37 @@ fn every_command_in_the_documents_parses() {
             .vestibule(&["serve", "--confg", "x", "--help"])
             .status
             .success()
+    );
+}
+
+/// The table of clients in the document is the one that the landing page and `vestibule dev` show.
+#[test]
+fn the_table_of_clients_is_the_one_of_the_landing_page() {
+    let row = |snippet: Snippet| {
+        let how = match snippet.how {
+            How::Command(command) => format!("`{command}`"),
+            How::File { path, text } => {
+                let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+                format!("`{path}`: `{value}`")
+            }
+            How::Link(_) => "the button on the landing page".to_owned(),
+            How::Menu(way) => way.to_owned(),
+        };
+        let then = snippet.then.map(|then| format!(", then `{then}`"));
+        format!(
+            "| {} | {how}{} |\n",
+            snippet.client,
+            then.unwrap_or_default()
+        )
+    };
+    let rows: String = snippets("tools", "https://mcp.example.com/mcp")
+        .into_iter()
+        .map(row)
+        .collect();
+    let document = read(&root().join("docs/clients.md"));
+    assert!(
+        document.contains(&format!("|---|---|\n{rows}\n")),
+        "docs/clients.md needs this table:\n{rows}"
     );
 }
 

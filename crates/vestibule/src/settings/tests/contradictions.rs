@@ -410,6 +410,12 @@ fn the_key_ring_has_one_place_and_it_is_looked_at() {
         keys("file = \"/nonexistent/keys.toml\""),
         &["keys.file: /nonexistent/keys.toml"],
     );
+    refused(
+        keys("ring = \"b\"\nrotate_after = \"1d\""),
+        &["keys.rotate_after", "at least 7d"],
+    );
+    let never = keys("ring = \"b\"\nrotate_after = 0").unwrap();
+    assert!(never.rotate_keys_after.is_zero());
     refused(keys("file = \"a\"\nring = \"b\""), &["set only one"]);
     refused(keys("file = \"a\"\nring_file = \"b\""), &["set only one"]);
     let directory = TestDirectory::new("ring");

@@ -1,7 +1,9 @@
 //! How a configuration is read: defaults, file, environment, and every problem with its place.
 
+mod aliases;
 mod clients;
 mod contradictions;
+mod keys;
 mod providers;
 
 use std::collections::BTreeMap;
