@@ -1,7 +1,6 @@
 //! `/healthz`: the process answers. `/readyz`: it can do its work; says what it is waiting for.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -23,9 +22,10 @@ pub async fn healthz() -> Response {
     respond(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-/// Readiness: a provider's discovery document is known (with several providers, one of them is enough), and the store has
-/// answered. A provider or store that goes away later does not make the house unready, because tokens that were issued
-/// keep working; nor does a new configuration that could not be taken, because the one before serves.
+/// Readiness: a provider's discovery document is known (with several providers, one of them is enough), and what was
+/// revoked lately has been read from the store once. A provider or store that goes away later does not make the house
+/// unready, because tokens that were issued keep working; nor does a new configuration that could not be taken, because
+/// the one before serves.
 pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     let asked = house.providers().iter().map(async |provider| {
         let ready = provider.ready().await;
@@ -34,8 +34,8 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     });
     let providers: Map<_, _> = join_all(asked).await.into_iter().collect();
     let store = store(&house).await;
-    let store_seen = store.is_none() || house.store_was_seen();
-    let ready = store_seen && providers.values().any(|state| state == "ok");
+    let followed = house.has_followed();
+    let ready = followed && providers.values().any(|state| state == "ok");
     let (status, word) = if ready {
         (StatusCode::OK, "ready")
     } else {
@@ -52,7 +52,8 @@ pub async fn readyz(State(house): State<Arc<House>>) -> Response {
     }
     body["keys"] = house.key_ages().report(house.now());
     if let Some(store) = store {
-        body["store"] = store.into();
+        let unread = store == "ok" && !followed;
+        body["store"] = json!(if unread { "revocations_unread" } else { store });
     }
     respond(status, &body)
 }
@@ -64,10 +65,7 @@ async fn store(house: &House) -> Option<&'static str> {
     let nothing = Key::hashed(Space::Once, "readyz");
     let asked = tokio::time::timeout(STORE_PATIENCE, store.get(&nothing)).await;
     let word = match asked {
-        Ok(Ok(_)) => {
-            house.store_seen.store(true, Ordering::Relaxed);
-            "ok"
-        }
+        Ok(Ok(_)) => "ok",
         Ok(Err(StoreError::Misconfigured(_))) => "misconfigured",
         Ok(Err(StoreError::Corrupt(_))) => "corrupt",
         Ok(Err(StoreError::Unavailable(_))) | Err(_) => "unavailable",

@@ -18,6 +18,7 @@ pub mod pages;
 pub mod provider;
 pub mod proxy;
 pub mod reload;
+mod revocation;
 mod routes;
 pub mod seal;
 pub mod serve;
@@ -29,7 +30,7 @@ mod test_directory;
 mod ways;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -37,14 +38,16 @@ use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
 use authorization_server::discovery::Documents;
+use authorization_server::token::Refreshes;
 use clients::ClientRegistry;
 use gateway::Gateway;
-use grants::RevokedTokens;
+use grants::{RevokedTokens, Shelf};
 use issuer::{IssuerError, TokenIssuer};
 use keys::{KeyAges, KeyRing};
 use limits::{Limits, OriginLock};
 use provider::Provider;
 use reload::ConfigState;
+use revocation::Followed;
 use seal::{NoSealingKey, Sealer};
 use settings::{ResourceSettings, Settings};
 use store::Store;
@@ -89,9 +92,9 @@ pub struct House {
     clients: ClientRegistry,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
-    /// The store has answered `/readyz` once.
-    store_seen: AtomicBool,
     revoked: Arc<RevokedTokens>,
+    followed: Arc<Followed>,
+    refreshes: Arc<Refreshes>,
     documents: Documents,
     gateway: Gateway,
     limits: Arc<Limits>,
@@ -175,6 +178,11 @@ impl House {
         );
         Ok(Arc::new(Self {
             documents: Documents::render(&settings, &issuer),
+            refreshes: before.map_or_else(
+                || Arc::new(Refreshes::new(random.as_ref())),
+                |before| Arc::clone(&before.refreshes),
+            ),
+            followed: before.map_or_else(Arc::default, |before| Arc::clone(&before.followed)),
             clients,
             origin_lock: OriginLock::new(&settings.server.origin_secrets),
             settings,
@@ -185,18 +193,12 @@ impl House {
             key_ages,
             providers,
             store,
-            store_seen: AtomicBool::new(before.is_some_and(Self::store_was_seen)),
             revoked,
             gateway,
             limits,
             ways: ways.complete(),
             config,
         }))
-    }
-
-    /// True when the store has answered once.
-    pub(crate) fn store_was_seen(&self) -> bool {
-        self.store_seen.load(Ordering::Relaxed)
     }
 
     /// Every path this server answers; see `routes.rs`.
@@ -264,6 +266,28 @@ impl House {
     /// Where grants are kept; `None` when they are carried.
     pub(crate) fn store(&self) -> Option<&dyn Store> {
         self.store.as_deref()
+    }
+
+    /// The grants in the store. A call to it may take no longer than one to the provider, and three seconds.
+    pub(crate) fn shelf(&self) -> Option<Shelf<'_>> {
+        let patience = self.persist_within().min(Duration::from_secs(3));
+        let store = self.store.as_deref()?;
+        Some(Shelf::new(store, &self.sealer, self.random(), patience))
+    }
+
+    /// How long a request waits for what the provider gave to be stored.
+    pub(crate) fn persist_within(&self) -> Duration {
+        self.settings.provider.timeout
+    }
+
+    /// Refreshes under way in this process.
+    pub(crate) fn refreshes(&self) -> &Refreshes {
+        &self.refreshes
+    }
+
+    /// Waits for work that goes on although its client has hung up: to be called when nothing more is accepted.
+    pub async fn settle(&self, at_most: Duration) {
+        self.refreshes.settle(at_most).await;
     }
 
     pub(crate) fn revoked(&self) -> &RevokedTokens {

@@ -15,6 +15,7 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -211,6 +212,7 @@ impl ConfigState {
 pub struct Reloader {
     source: Source<'static>,
     house: Arc<House>,
+    following: Option<AbortHandle>,
     front: Arc<Front>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -230,6 +232,7 @@ impl Reloader {
         Self {
             source,
             house,
+            following: None,
             front,
             clock,
             random,
@@ -239,6 +242,7 @@ impl Reloader {
 
     /// Watches until `shutdown`.
     pub async fn run(mut self, mut hangup: Signal, shutdown: CancellationToken) {
+        self.follow();
         let mut look = tokio::time::interval(INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -263,6 +267,14 @@ impl Reloader {
                     return;
                 }
             };
+        }
+    }
+
+    /// The house that serves follows the store: only it has the newest keys.
+    fn follow(&mut self) {
+        let following = tokio::spawn(Arc::clone(&self.house).follow_store());
+        if let Some(before) = self.following.replace(following.abort_handle()) {
+            before.abort();
         }
     }
 
@@ -306,6 +318,7 @@ impl Reloader {
         house.config().taken(self.clock.now());
         self.front.replace(house.router(), limits, loaded.tls);
         self.house = house;
+        self.follow();
         Ok(())
     }
 }

@@ -207,7 +207,10 @@ pub(super) async fn run(
         server_name: &server_name,
     };
     announce(args, &ready);
+    let following = tokio::spawn(Arc::clone(&house).follow_store());
     serve::run(listeners, house.router(), limits, None, shutdown).await;
+    following.abort();
+    house.settle(super::serve::SETTLE).await;
     if let Some(demo) = demo {
         demo.shutdown().await;
     }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -16,6 +17,9 @@ use crate::reload::{Loaded, Reloader, Source};
 use crate::serve::{Front, ServeLimits, bind, run_front as serve};
 use crate::settings::{Report, SecretSource, ServerSettings, Strings};
 use crate::telemetry;
+
+/// How long refreshes whose clients have hung up may go on after everything else has ended.
+pub(super) const SETTLE: Duration = Duration::from_secs(15);
 
 /// Options of `vestibule serve`.
 #[derive(Debug, Args)]
@@ -66,12 +70,15 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
         )
         .map_err(Failure::usage)?;
         let front = Front::new(house.router(), limits, tls);
+        // Its successors share what is under way.
+        let first = Arc::clone(&house);
         let reloader = Reloader::new(source, watched, house, Arc::clone(&front), clock, random);
         print::line(&announcement);
         let ((), drained) = tokio::join!(
             reloader.run(hangup, shutdown.clone()),
             serve(listeners, front, shutdown.clone())
         );
+        first.settle(SETTLE).await;
         tracing::info!(aborted = drained.aborted, "stopped");
         Ok(())
     }))

@@ -57,7 +57,7 @@ pub struct Identity {
 }
 
 /// What a token exchange or refresh gave.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ProviderTokens {
     /// The provider's access token. Never looked into: it may be opaque.
     pub access: AccessToken,
@@ -69,6 +69,15 @@ pub struct ProviderTokens {
     pub identity: Option<Identity>,
     /// What the provider says it granted; many say nothing (RFC 6749 §5.1: then it is what was asked for).
     pub scope: Option<ScopeSet>,
+}
+
+/// A refresh that the provider has done.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    /// What it gave. Its refresh token may be the only one that lives.
+    pub tokens: ProviderTokens,
+    /// Why the rest must not be used, such as an ID token that cannot be verified.
+    pub doubt: Option<ProviderError>,
 }
 
 /// What the provider sees of a sign-in.

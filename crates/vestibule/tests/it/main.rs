@@ -22,6 +22,7 @@ mod consent;
 mod discovery;
 mod docs;
 mod gateway;
+mod grants;
 mod keys;
 mod limits;
 mod metadata_document;
