@@ -18,6 +18,7 @@ mod cli;
 mod confidential;
 mod config;
 mod conformance;
+mod connections;
 mod consent;
 mod discovery;
 mod docs;
