@@ -1,4 +1,4 @@
-//! `ANY /mcp` (journey 8): origin → guard → credential → proxy. No request reaches an upstream without a `Caller`.
+//! `ANY /mcp` (journey 8): origin → guard → policy → credential → proxy. No request reaches an upstream without a `Caller`.
 
 use std::sync::Arc;
 
@@ -20,11 +20,12 @@ use crate::grants::{Access, RevokedTokens};
 use crate::issuer::{TokenError, TokenIssuer};
 use crate::limits::Limits;
 use crate::pages::{self, landing};
+use crate::policy::Policy;
 use crate::proxy::{
-    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
-    UpstreamTokens,
+    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Sessions,
+    Upstream, UpstreamTokens,
 };
-use crate::seal::SealError;
+use crate::seal::{SealError, Sealer};
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
 use crate::{BuildError, House, trust};
 
@@ -135,6 +136,7 @@ impl Gateway {
     /// Builds an endpoint for each resource.
     pub(crate) fn build(
         settings: &Settings,
+        sealer: &Arc<Sealer>,
         issuer: &Arc<TokenIssuer>,
         revoked: &Arc<RevokedTokens>,
         limits: &Arc<Limits>,
@@ -174,7 +176,10 @@ impl Gateway {
                     proxy: Arc::clone(&proxy),
                 }
             };
-            let plain = route(settings, resource)?;
+            let mut plain = route(settings, resource)?;
+            plain.policy = Policy::of(resource, clock);
+            let sessions = || Sessions::new(Arc::clone(sealer));
+            plain.sessions = resource.bind_sessions.then(sessions);
             let mut slashed = plain.clone();
             slashed.resource.metadata_url.push('/');
             doors.push(Door {
@@ -261,6 +266,8 @@ fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, Buil
         credential,
         header_timeout: resource.timeout,
         max_body_bytes: settings.server.max_body_bytes,
+        policy: Policy::open(),
+        sessions: None,
     })
 }
 

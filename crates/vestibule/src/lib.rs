@@ -13,6 +13,7 @@ pub mod issuer;
 pub mod keys;
 pub mod limits;
 pub mod pages;
+pub mod policy;
 pub mod provider;
 pub mod proxy;
 mod routes;
@@ -120,7 +121,9 @@ impl House {
             Arc::clone(&clock),
             random.as_ref(),
         ));
-        let gateway = Gateway::build(&settings, &issuer, &revoked, &limits, &clock, &random)?;
+        let gateway = Gateway::build(
+            &settings, &sealer, &issuer, &revoked, &limits, &clock, &random,
+        )?;
         Ok(Arc::new(Self {
             documents: Documents::render(&settings, &issuer),
             clients,

@@ -3,6 +3,7 @@
 mod clients;
 mod contradictions;
 mod providers;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
