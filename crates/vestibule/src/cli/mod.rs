@@ -3,6 +3,7 @@
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
+mod policy;
 mod print;
 mod serve;
 mod signals;
@@ -36,6 +37,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Make key rings.
     Keys(keys::KeysArgs),
+    /// Try the rules of a resource.
+    Policy(policy::PolicyArgs),
     /// Try everything on this computer: a stand-in for the provider, a demo MCP server, and Vestibule before them.
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
@@ -81,6 +84,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &dyn Strings) -> Exit
     let outcome = match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments, env),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Policy(arguments) => policy::run(arguments, env),
         #[cfg(feature = "dev")]
         Command::Dev(arguments) => run_dev(arguments, env),
     };

@@ -26,8 +26,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failure> {
-    let settings =
-        Settings::load(config_file(arguments, env).as_deref(), env).map_err(Failure::usage)?;
+    let settings = Settings::load(config_file(arguments.config.as_ref(), env).as_deref(), env)
+        .map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -60,20 +60,26 @@ pub(super) fn colour(env: &dyn Strings) -> bool {
     io::stderr().is_terminal() && env.get("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn config_file(arguments: &ServeArgs, env: &dyn Strings) -> Option<PathBuf> {
+/// The file named on the command line, else the one in the environment, else the usual one if it exists.
+pub(super) fn config_file(named: Option<&PathBuf>, env: &dyn Strings) -> Option<PathBuf> {
+    let argument = named.cloned();
     let named = env
         .get("VESTIBULE_CONFIG")
         .filter(|name| !name.is_empty())
         .map(PathBuf::from);
-    let named = arguments.config.clone().or(named);
-    named.or_else(|| {
+    argument.or(named).or_else(|| {
         Some(Path::new("vestibule.toml"))
             .filter(|path| path.exists())
             .map(Path::to_path_buf)
     })
 }
 
-fn ring(settings: &Settings, clock: &dyn Clock, random: &dyn Random) -> Result<KeyRing, Failure> {
+/// The key ring that the settings name.
+pub(super) fn ring(
+    settings: &Settings,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<KeyRing, Failure> {
     let ring = match &settings.keys {
         KeysSettings::File(path) => KeyRing::load(path),
         KeysSettings::Inline(text) => KeyRing::parse(text.expose()),

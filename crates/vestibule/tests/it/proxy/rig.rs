@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use vestibule::policy::Policy;
 use vestibule::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
     UpstreamTokens,
@@ -114,6 +115,8 @@ impl Front {
                 credential: self.credential,
                 header_timeout: self.header_timeout,
                 max_body_bytes: self.max_body_bytes,
+                policy: Policy::open(),
+                sessions: None,
             },
             proxy: Arc::new(Proxy::new(outbound, Tokens, Arc::new(SystemRandom))),
         });
