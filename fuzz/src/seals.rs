@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use vestibule::grants::{Access, Code, ConsentTicket, Flow, Grant};
+use vestibule::grants::{Access, Code, ConsentTicket, Flow, Grant, StoredGrant, Ticket};
 use vestibule::keys::KeyRing;
 use vestibule::seal::{Kind, Sealable, Sealer};
 use vestibule_oauth::client::Registration;
@@ -57,6 +57,8 @@ impl<const KIND: usize> Sealable for Made<KIND> {
         Kind::Code,
         Kind::Grant,
         Kind::Access,
+        Kind::Ticket,
+        Kind::StoredGrant,
     ][KIND];
 }
 
@@ -74,7 +76,7 @@ pub fn sealed(data: &[u8]) {
     };
     assert_eq!(
         opened(sealer, text),
-        [false; 6],
+        [false; 8],
         "a forged seal opened: {text}"
     );
     if let Ok(value) = serde_json::from_slice::<Value>(data) {
@@ -84,6 +86,8 @@ pub fn sealed(data: &[u8]) {
         made::<3>(sealer, &value, data);
         made::<4>(sealer, &value, data);
         made::<5>(sealer, &value, data);
+        made::<6>(sealer, &value, data);
+        made::<7>(sealer, &value, data);
     }
 }
 
@@ -116,7 +120,7 @@ fn made<const KIND: usize>(sealer: &Sealer, value: &Value, data: &[u8]) {
 }
 
 /// For which purposes it opens.
-fn opened(sealer: &Sealer, text: &str) -> [bool; 6] {
+fn opened(sealer: &Sealer, text: &str) -> [bool; 8] {
     [
         sealer.open::<Registration>(text, NOW).is_ok(),
         sealer.open::<ConsentTicket>(text, NOW).is_ok(),
@@ -124,5 +128,7 @@ fn opened(sealer: &Sealer, text: &str) -> [bool; 6] {
         sealer.open::<Code>(text, NOW).is_ok(),
         sealer.open::<Grant>(text, NOW).is_ok(),
         sealer.open::<Access>(text, NOW).is_ok(),
+        sealer.open::<Ticket>(text, NOW).is_ok(),
+        sealer.open::<StoredGrant>(text, NOW).is_ok(),
     ]
 }

@@ -9,6 +9,7 @@ const REPEATABLE: &str = "resource";
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParamError {
     /// RFC 6749 §3.1: "parameters MUST NOT be included more than once".
+    /// The name is whoever sent it's: cut to what is worth reading.
     #[error("the parameter '{}' is given more than once", .0.escape_debug())]
     Repeated(String),
     /// A parameter that this request needs is absent or empty.
@@ -20,6 +21,19 @@ pub enum ParamError {
     /// Percent-decoding did not give UTF-8.
     #[error("a parameter is not UTF-8")]
     NotUtf8,
+}
+
+impl ParamError {
+    /// Characters of a name that an answer repeats; real ones have 21 at most.
+    const LONGEST_NAME: usize = 40;
+
+    fn repeated(name: &str) -> Self {
+        let mut shown: String = name.chars().take(Self::LONGEST_NAME).collect();
+        if shown.len() < name.len() {
+            shown.push_str("...");
+        }
+        Self::Repeated(shown)
+    }
 }
 
 /// Decoded parameters, in order.
@@ -55,7 +69,7 @@ impl Params {
             .map(|(_, value)| value.as_str());
         let first = values.next();
         if values.next().is_some() {
-            return Err(ParamError::Repeated(name.to_owned()));
+            return Err(ParamError::repeated(name));
         }
         Ok(first.filter(|value| !value.is_empty()))
     }
@@ -88,7 +102,7 @@ impl Params {
                     .skip(index + 1)
                     .any(|(other, _)| other == name)
             {
-                return Err(ParamError::Repeated(name.clone()));
+                return Err(ParamError::repeated(name));
             }
         }
         Ok(())
@@ -105,6 +119,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_name_of_megabytes_does_not_come_back() {
+        let name = "é".repeat(10_000);
+        let query = format!("{name}=1&{name}=2");
+        let params = Params::parse(query.as_bytes()).unwrap();
+        let shown = "é".repeat(40) + "...";
+        assert_eq!(
+            params.refuse_repeated(),
+            Err(ParamError::Repeated(shown.clone()))
+        );
+        assert_eq!(params.get(&name), Err(ParamError::Repeated(shown)));
+    }
 
     #[test]
     fn repeated_parameters_are_errors_and_resource_may_repeat() {

@@ -6,7 +6,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderValue;
 
-use vestibule_guard::fetch::{AddressPolicy, Outbound};
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
 use vestibule_oauth::jose::{ClaimsError, JwsError};
 use vestibule_oauth::random::Random;
@@ -25,9 +24,10 @@ use crate::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Sessions,
     Upstream, UpstreamTokens,
 };
-use crate::seal::{SealError, Sealer};
+use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
-use crate::{BuildError, House, trust};
+use crate::ways::Ways;
+use crate::{BuildError, House};
 
 /// Verifies our own access tokens for the guard.
 #[derive(Debug)]
@@ -136,12 +136,12 @@ impl Gateway {
     /// Builds an endpoint for each resource.
     pub(crate) fn build(
         settings: &Settings,
-        sealer: &Arc<Sealer>,
         issuer: &Arc<TokenIssuer>,
         revoked: &Arc<RevokedTokens>,
         limits: &Arc<Limits>,
         clock: &Arc<dyn Clock>,
         random: &Arc<dyn Random>,
+        ways: &mut Ways,
     ) -> Result<Self, BuildError> {
         let cors = CorsPolicy {
             own: settings.public_url.clone(),
@@ -150,13 +150,8 @@ impl Gateway {
         let mut doors = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
             let name = format!("resource {}", resource.path);
-            let trust = trust(
-                &name,
-                resource.upstream.as_str(),
-                resource.ca_file.as_deref(),
-            )?;
-            // The operator typed the upstream's address: it may be private.
-            let outbound = Outbound::new(AddressPolicy::Configured, &trust);
+            let authorities = resource.ca_file.as_deref();
+            let outbound = ways.open(name, resource.upstream.as_str(), authorities)?;
             let tokens = OwnCredentials {
                 issuer: Arc::clone(issuer),
                 clock: Arc::clone(clock),
@@ -178,7 +173,7 @@ impl Gateway {
             };
             let mut plain = route(settings, resource)?;
             plain.policy = Policy::of(resource, clock);
-            let sessions = || Sessions::new(Arc::clone(sealer));
+            let sessions = || Sessions::new(Arc::clone(issuer.sealer()));
             plain.sessions = resource.bind_sessions.then(sessions);
             let mut slashed = plain.clone();
             slashed.resource.metadata_url.push('/');

@@ -77,7 +77,7 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// Takes every signing key of the ring; the first of the configured algorithm signs.
+    /// Takes every signing key of the ring; the first of the configured algorithm, which is the current one, signs.
     pub fn new(
         issuer: Origin,
         sealer: Arc<Sealer>,
@@ -94,7 +94,9 @@ impl TokenIssuer {
             .iter()
             .position(|key| key.alg() == alg)
             .ok_or(IssuerError::NoKey(alg))?;
-        let public: Vec<Value> = keys.iter().map(|key| key.public_jwk().clone()).collect();
+        let public = keys.iter().map(|key| key.public_jwk().clone());
+        let retired = ring.retired.iter().map(|key| key.jwk.clone());
+        let public: Vec<Value> = public.chain(retired).collect();
         let verifying = JwkSet::from_values(&public);
         Ok(Self {
             issuer,
@@ -105,6 +107,11 @@ impl TokenIssuer {
             jwks: json!({ "keys": public }),
             random,
         })
+    }
+
+    /// What seals its tokens.
+    pub(crate) fn sealer(&self) -> &Arc<Sealer> {
+        &self.sealer
     }
 
     /// The document behind `/jwks.json` (RFC 7517 §5).

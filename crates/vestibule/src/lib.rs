@@ -2,6 +2,8 @@
 //! provider. [`House`] is the built product; [`House::router`] is what every listener and every test talks to.
 
 pub mod authorization_server;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod cli;
 pub mod clients;
 #[doc(hidden)]
@@ -16,6 +18,8 @@ pub mod pages;
 pub mod policy;
 pub mod provider;
 pub mod proxy;
+pub mod reload;
+mod revocation;
 mod routes;
 pub mod seal;
 pub mod serve;
@@ -24,27 +28,31 @@ pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod test_directory;
+mod ways;
 
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
-use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
 use authorization_server::discovery::Documents;
+use authorization_server::token::Refreshes;
 use clients::ClientRegistry;
 use gateway::Gateway;
-use grants::RevokedTokens;
+use grants::{RevokedTokens, Shelf};
 use issuer::{IssuerError, TokenIssuer};
-use keys::KeyRing;
+use keys::{KeyAges, KeyRing};
 use limits::{Limits, OriginLock};
 use provider::Provider;
+use reload::ConfigState;
+use revocation::Followed;
 use seal::{NoSealingKey, Sealer};
 use settings::{ResourceSettings, Settings};
 use store::Store;
+use ways::Ways;
 
 /// Why the house cannot be built from settings that are fine in themselves.
 #[derive(Debug, Error)]
@@ -81,14 +89,19 @@ pub struct House {
     random: Arc<dyn Random>,
     sealer: Arc<Sealer>,
     issuer: Arc<TokenIssuer>,
+    key_ages: KeyAges,
     clients: ClientRegistry,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
     revoked: Arc<RevokedTokens>,
+    followed: Arc<Followed>,
+    refreshes: Arc<Refreshes>,
     documents: Documents,
     gateway: Gateway,
     limits: Arc<Limits>,
     origin_lock: OriginLock,
+    ways: Ways,
+    config: Arc<ConfigState>,
 }
 
 impl House {
@@ -100,6 +113,38 @@ impl House {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Arc<Self>, BuildError> {
+        Self::build_after(None, settings, ring, store, clock, random)
+    }
+
+    /// A house with other settings or keys that goes on where this one is: it shares everything that has a memory —
+    /// store, limits, revoked tokens, used assertions — and, where their settings are the same, the caches and the
+    /// connection pools. This one goes on serving whoever has begun with it.
+    pub fn succeeded_by(
+        &self,
+        settings: Settings,
+        ring: &KeyRing,
+    ) -> Result<Arc<Self>, BuildError> {
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        Self::build_after(
+            Some(self),
+            settings,
+            ring,
+            self.store.clone(),
+            clock,
+            random,
+        )
+    }
+
+    /// Whatever remembers something from one request to the next is taken from `before` here.
+    fn build_after(
+        before: Option<&Self>,
+        settings: Settings,
+        ring: &KeyRing,
+        store: Option<Arc<dyn Store>>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Arc<Self>, BuildError> {
+        let mut ways = Ways::after(before.map(|before| &before.ways));
         let sealing = ring.sealing.iter().map(|key| (key.id, &key.secret));
         let sealer = Arc::new(Sealer::new(settings.public_url.clone(), sealing)?);
         let issuer = Arc::new(TokenIssuer::new(
@@ -111,21 +156,34 @@ impl House {
         )?);
         let providers = settings
             .providers()
-            .map(|provider| build_provider(&settings, provider, &clock))
+            .map(|provider| build_provider(before, &settings, provider, &clock, &mut ways))
             .collect::<Result<Vec<_>, _>>()?;
-        let revoked = Arc::new(RevokedTokens::default());
-        let clients = ClientRegistry::build(&settings, &clock)?;
-        let limits = Arc::new(Limits::new(
-            &settings.limits,
-            &settings.server,
-            Arc::clone(&clock),
-            random.as_ref(),
-        ));
+        let revoked = before.map_or_else(Arc::default, |before| Arc::clone(&before.revoked));
+        let rotate_after = settings.rotate_keys_after;
+        let key_ages = KeyAges::of(ring, settings.tokens.signing_alg, rotate_after);
+        if let Some(warning) = key_ages.warning(clock.now()) {
+            tracing::warn!("{warning}");
+        }
+        let clients = ClientRegistry::build_after(before.map(Self::clients), &settings, &clock)?;
+        let (limit, server) = (&settings.limits, &settings.server);
+        let limits = Arc::new(match before {
+            Some(before) => before.limits.succeeded_by(limit, server, random.as_ref()),
+            None => Limits::new(limit, server, Arc::clone(&clock), random.as_ref()),
+        });
         let gateway = Gateway::build(
-            &settings, &sealer, &issuer, &revoked, &limits, &clock, &random,
+            &settings, &issuer, &revoked, &limits, &clock, &random, &mut ways,
         )?;
+        let config = before.map_or_else(
+            || Arc::new(ConfigState::loaded_at(clock.now())),
+            |before| Arc::clone(&before.config),
+        );
         Ok(Arc::new(Self {
             documents: Documents::render(&settings, &issuer),
+            refreshes: before.map_or_else(
+                || Arc::new(Refreshes::new(random.as_ref())),
+                |before| Arc::clone(&before.refreshes),
+            ),
+            followed: before.map_or_else(Arc::default, |before| Arc::clone(&before.followed)),
             clients,
             origin_lock: OriginLock::new(&settings.server.origin_secrets),
             settings,
@@ -133,11 +191,14 @@ impl House {
             random,
             sealer,
             issuer,
+            key_ages,
             providers,
             store,
             revoked,
             gateway,
             limits,
+            ways: ways.complete(),
+            config,
         }))
     }
 
@@ -164,6 +225,10 @@ impl House {
 
     pub(crate) fn issuer(&self) -> &TokenIssuer {
         &self.issuer
+    }
+
+    pub(crate) fn key_ages(&self) -> &KeyAges {
+        &self.key_ages
     }
 
     pub(crate) fn clients(&self) -> &ClientRegistry {
@@ -204,6 +269,28 @@ impl House {
         self.store.as_deref()
     }
 
+    /// The grants in the store. A call to it may take no longer than one to the provider, and three seconds.
+    pub(crate) fn shelf(&self) -> Option<Shelf<'_>> {
+        let patience = self.persist_within().min(Duration::from_secs(3));
+        let store = self.store.as_deref()?;
+        Some(Shelf::new(store, &self.sealer, self.random(), patience))
+    }
+
+    /// How long a request waits for what the provider gave to be stored.
+    pub(crate) fn persist_within(&self) -> Duration {
+        self.settings.provider.timeout
+    }
+
+    /// Refreshes under way in this process.
+    pub(crate) fn refreshes(&self) -> &Refreshes {
+        &self.refreshes
+    }
+
+    /// Waits for work that goes on although its client has hung up: to be called when nothing more is accepted.
+    pub async fn settle(&self, at_most: Duration) {
+        self.refreshes.settle(at_most).await;
+    }
+
     pub(crate) fn revoked(&self) -> &RevokedTokens {
         &self.revoked
     }
@@ -222,6 +309,11 @@ impl House {
 
     pub(crate) fn origin_lock(&self) -> &OriginLock {
         &self.origin_lock
+    }
+
+    /// How the configuration fares.
+    pub(crate) fn config(&self) -> &ConfigState {
+        &self.config
     }
 
     /// The resource at a public path.
@@ -249,49 +341,41 @@ impl House {
             .then_some(meant)
     }
 
-    /// True when `presented` means this resource. The bare origin means the only resource, when there is one: its
-    /// document stands at the root as well (design §9).
+    /// True when `presented` means this resource. The bare origin means the first one, as no `resource` at all does: where
+    /// there is one resource its document stands at the root, and clients that signed in then still send the origin
+    /// after a second resource was added.
     pub(crate) fn means(&self, resource: &ResourceSettings, presented: &str) -> bool {
         let origin = self.settings.public_url.as_str();
         let bare_origin = presented
             .strip_suffix('/')
             .unwrap_or(presented)
             .eq_ignore_ascii_case(origin);
-        resource.uri.is_meant_by(presented) || (bare_origin && self.settings.resources.len() == 1)
+        let first = || self.settings.resources.first();
+        resource.uri.is_meant_by(presented)
+            || (bare_origin && first().is_some_and(|first| first.path == resource.path))
     }
 }
 
-fn build_provider(
+pub(crate) fn build_provider(
+    before: Option<&House>,
     settings: &Settings,
     provider: &settings::ProviderSettings,
     clock: &Arc<dyn Clock>,
+    ways: &mut Ways,
 ) -> Result<Provider, BuildError> {
     let name = format!("the provider `{}`", provider.id);
-    let trust = trust(&name, provider.issuer.as_str(), provider.ca_file.as_deref())?;
-    // The operator typed the provider's address: it may be private.
-    let outbound = Outbound::new(AddressPolicy::Configured, &trust);
-    Ok(Provider::new(
+    let authorities = provider.ca_file.as_deref();
+    let outbound = ways.open(name.clone(), provider.issuer.as_str(), authorities)?;
+    let built = Provider::new(
         provider.clone(),
         settings.claims_of(provider),
         settings.public_url.join("/callback"),
         outbound,
         Arc::clone(clock),
-    ))
-}
-
-/// Whom to believe about the host of `url`: the system's certificate authorities and one file more. Plain http needs
-/// nobody, so development works on a machine without certificate authorities.
-pub(crate) fn trust(name: &str, url: &str, ca_file: Option<&Path>) -> Result<Trust, BuildError> {
-    let unreadable = |cause: String| BuildError::Trust {
-        name: name.to_owned(),
-        cause,
-    };
-    if url.starts_with("http://") && ca_file.is_none() {
-        return Trust::nobody().map_err(|error| unreadable(error.to_string()));
-    }
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| unreadable(format!("{}: {error}", path.display())))
-    };
-    let pem = ca_file.map(read).transpose()?;
-    Trust::platform(pem.as_deref()).map_err(|error| unreadable(error.to_string()))
+    );
+    let before = before.and_then(|before| before.provider(&provider.id));
+    Ok(match before.filter(|_| ways.is_kept(&name)) {
+        Some(before) => built.succeeding(before),
+        None => built,
+    })
 }

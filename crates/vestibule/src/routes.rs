@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use http::header::{HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 
 use vestibule_oauth::error::ErrorCode;
@@ -63,11 +63,19 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         )
         .route(
             "/callback",
-            get(callback::callback).route_layer(limited(Limited::Callback)),
+            get(callback::callback)
+                // What looks at links before people do must not use up the sign-in, and gets no answer to show for it.
+                .head(get_only)
+                .route_layer(limited(Limited::Callback)),
         )
         // How to add the resources to a client. For browsers only; everybody else gets the JSON 404.
         .route("/", any(landing::landing))
-        .route("/logout", get(logout::page).post(logout::logout))
+        .route(
+            "/logout",
+            post(logout::logout)
+                .route_layer(limited(Limited::Logout))
+                .get(logout::page),
+        )
         .route(logout::DONE_PATH, get(logout::done))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -90,6 +98,14 @@ async fn wrong_method() -> Response {
             "error_description": "this endpoint does not answer that method"
         }),
     )
+}
+
+/// The same for HEAD where GET has effects: axum would answer it with GET's handler.
+async fn get_only() -> Response {
+    let mut response = wrong_method().await;
+    let allow = HeaderValue::from_static("GET");
+    response.headers_mut().insert(ALLOW, allow);
+    response
 }
 
 /// CORS for the open endpoints; the preflight is answered before anything else looks at the request.

@@ -1,6 +1,6 @@
 //! Sealing: authenticated encryption of a typed value for one purpose, with key id and expiry (design §1 "Seal").
 //!
-//! Everything we hand to a browser or a client and want back unchanged goes through here. The purpose is bound three
+//! Everything we hand to a browser, a client or a store and want back unchanged goes through here. The purpose is bound three
 //! times: by the type parameter, by the key (HKDF with the purpose as info) and by the additional authenticated data,
 //! so a sealed state cannot come back as a code. The issuer is bound too, so two deployments that share a key file by
 //! accident do not accept each other's artefacts.
@@ -48,18 +48,30 @@ pub enum Kind {
     Grant,
     /// An access token.
     Access,
+    /// A refresh token whose grant is in the store.
+    Ticket,
+    /// A grant in the store.
+    StoredGrant,
+    /// A revocation in the list that every replica follows.
+    Revocation,
+    /// What became of a code, for the life of the code.
+    UsedCode,
     /// The consents that a browser remembers, in a cookie.
     Memory,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,
         Self::Code,
         Self::Grant,
         Self::Access,
+        Self::Ticket,
+        Self::StoredGrant,
+        Self::Revocation,
+        Self::UsedCode,
         Self::Memory,
     ];
 
@@ -72,6 +84,10 @@ impl Kind {
             Self::Code => "authorization code",
             Self::Grant => "grant",
             Self::Access => "access token",
+            Self::Ticket => "refresh ticket",
+            Self::StoredGrant => "stored grant",
+            Self::Revocation => "revocation",
+            Self::UsedCode => "used code",
             Self::Memory => "remembered consents",
         }
     }
@@ -85,6 +101,10 @@ impl Kind {
             Self::Code => "vac_",
             Self::Grant => "vrt_",
             Self::Access => "vat_",
+            Self::Ticket => "vrs_",
+            Self::StoredGrant => "vsg_",
+            Self::Revocation => "vrv_",
+            Self::UsedCode => "vuc_",
             Self::Memory => "vmc_",
         }
     }

@@ -6,6 +6,7 @@
 
 mod activity;
 mod connection;
+mod front;
 mod listen;
 mod tls;
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::ServerSettings;
 
+pub use front::Front;
 pub use listen::bind;
 pub use tls::{TlsError, tls_config};
 
@@ -82,13 +84,22 @@ pub async fn run(
     tls: Option<Arc<ServerConfig>>,
     shutdown: CancellationToken,
 ) -> Drained {
+    run_front(listeners, Front::new(router, limits, tls), shutdown).await
+}
+
+/// The same behind a front that can be changed while it runs.
+pub async fn run_front(
+    listeners: Vec<TcpListener>,
+    front: Arc<Front>,
+    shutdown: CancellationToken,
+) -> Drained {
     let drain = CancellationToken::new();
-    let acceptor = Arc::new(Acceptor::new(router, limits, tls, drain.clone()));
+    let acceptor = Arc::new(Acceptor::new(Arc::clone(&front), drain.clone()));
     let mut connections = JoinSet::new();
     accept_until(&shutdown, listeners, &acceptor, &mut connections).await;
     drain.cancel();
     let all_done = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.drain_timeout, all_done)
+    if tokio::time::timeout(front.limits().drain_timeout, all_done)
         .await
         .is_ok()
     {
@@ -110,11 +121,11 @@ async fn accept_until(
     acceptor: &Arc<Acceptor>,
     connections: &mut JoinSet<()>,
 ) {
-    let most = acceptor.limits().max_connections.max(1);
     let mut backoff = Backoff::default();
     let mut turn = 0;
     let mut full = false;
     loop {
+        let most = acceptor.front().limits().max_connections.max(1);
         if connections.len() >= most && !full {
             tracing::warn!(
                 max_connections = most,
@@ -130,6 +141,7 @@ async fn accept_until(
                     tracing::error!("a connection's task panicked");
                 }
             }
+            () = acceptor.front().changed() => {}
             () = backoff.wait(), if backoff.is_waiting() => backoff.resume(),
             accepted = accept_any(&listeners, &mut turn), if !full && !backoff.is_waiting() => match accepted {
                 Ok((stream, peer)) => {

@@ -83,11 +83,16 @@ impl Trust {
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))
     }
+
+    /// The same trust for what is not HTTP, such as a database.
+    pub fn client_config(&self) -> ClientConfig {
+        ClientConfig::clone(&self.0)
+    }
 }
 
 /// A forward proxy that https requests tunnel through (HTTP CONNECT, RFC 9110 §9.3.6). When it fails the request fails:
 /// there is no way around it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EgressProxy {
     uri: Uri,
     authorization: Option<HeaderValue>,

@@ -331,6 +331,7 @@ fn consent_page(
         Some(house.now().plus(ConsentTicket::LIFETIME)),
         house.random(),
     );
+    let loopback = redirect.uri().class() == RedirectClass::Loopback;
     let page = ConsentPage {
         client_name: client.name.clone(),
         verified: client.is_trusted(),
@@ -342,7 +343,8 @@ fn consent_page(
             .to_owned(),
         redirect_host: redirect.uri().display_host().to_owned(),
         redirect_uri: redirect.uri().as_str().to_owned(),
-        loopback: redirect.uri().class() == RedirectClass::Loopback,
+        loopback,
+        carry: loopback && house.settings().pages.other_computer,
         private_use: redirect.uri().class() == RedirectClass::PrivateUse,
         scopes: scopes
             .iter()

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::authorize::AuthorizationResponse;
-use vestibule_oauth::error::safe_description;
+use vestibule_oauth::error::{ErrorCode, safe_description};
 use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::secret::AuthorizationCode;
 
@@ -98,7 +98,15 @@ async fn answer(
             params.get("error_description")?.unwrap_or_default(),
         ));
     }
-    let code = AuthorizationCode::new(params.require("code")?);
+    let Some(code) = params.get("code")?.map(AuthorizationCode::new) else {
+        let refusal = RedirectError {
+            code: ErrorCode::ServerError,
+            description: "the identity provider sent neither a code nor an error".to_owned(),
+            slug: "provider_bad_answer",
+            cause: "the redirect of the provider has neither code nor error".to_owned(),
+        };
+        return Ok(tell(house, &flow, &refusal));
+    };
     let redirect = flow.redirect().clone();
     let client_state = flow.client_state().map(str::to_owned);
     let elsewhere = flow.is_elsewhere();

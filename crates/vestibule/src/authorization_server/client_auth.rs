@@ -24,8 +24,11 @@ const RETRY_AFTER: u64 = 30;
 #[derive(Debug, Error)]
 pub(super) enum ClientRefusal {
     /// It did not say who it is, or not readably.
-    #[error(transparent)]
-    Request(#[from] TokenRequestError),
+    #[error("{cause}")]
+    Request {
+        cause: TokenRequestError,
+        by_basic: bool,
+    },
     /// It is not believed.
     #[error("{cause}")]
     Auth {
@@ -63,11 +66,12 @@ async fn authenticate(
     authorization: Option<&str>,
     params: &Params,
 ) -> Result<Client, ClientRefusal> {
-    let presented = PresentedClient::parse(authorization, params)?;
-    let by_basic = presented.by_basic;
+    let by_basic = authorization.is_some();
+    let presented = PresentedClient::parse(authorization, params)
+        .map_err(|cause| ClientRefusal::Request { cause, by_basic })?;
     house
         .clients()
-        .authenticate(house.sealer(), &presented, house.now())
+        .authenticate(house.sealer(), house.store(), &presented, house.now())
         .await
         .map_err(|cause| ClientRefusal::Auth { cause, by_basic })
 }
@@ -77,10 +81,11 @@ impl ClientRefusal {
     /// pass by itself is 503, and what registering does not help is 400.
     pub(super) fn outside(&self) -> Outside {
         let (cause, by_basic) = match self {
-            Self::Request(error) => {
+            Self::Request { cause, by_basic } => {
+                let failed = matches!(cause, TokenRequestError::ClientAuthentication(_));
                 return Outside {
-                    basic_challenge: matches!(error, TokenRequestError::ClientAuthentication(_)),
-                    ..Outside::new(error.code(), "client_request", error.to_string())
+                    basic_challenge: *by_basic && failed,
+                    ..Outside::new(cause.code(), "client_request", cause.to_string())
                 };
             }
             Self::Auth { cause, by_basic } => (cause, *by_basic),
@@ -91,7 +96,7 @@ impl ClientRefusal {
                 ..Outside::new(
                     ErrorCode::TemporarilyUnavailable,
                     "client_unavailable",
-                    "what describes the client cannot be read at the moment; try again later",
+                    "who the client is cannot be checked at the moment; try again later",
                 )
             };
         }

@@ -94,7 +94,8 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     refuse_other_sites(house, &headers)?;
     let params = Params::parse(&body)?;
-    let elsewhere = params.get("elsewhere")?.is_some();
+    let offered = house.settings().pages.other_computer;
+    let elsewhere = offered && params.get("elsewhere")?.is_some();
     let approved = match params.require("decision")? {
         "approve" => true,
         "deny" => false,

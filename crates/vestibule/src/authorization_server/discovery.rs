@@ -27,11 +27,8 @@ use vestibule_oauth::well_known::{
 use super::respond::{json, not_found};
 use crate::House;
 use crate::issuer::TokenIssuer;
+use crate::keys::rotation::JWKS_MAX_AGE;
 use crate::settings::{ClientCredential, ClientSettings, ResourceSettings, Settings};
-
-/// Seconds a document may be kept. Short enough for a key rotation, long enough for clients that fetch it eight times
-/// in one session.
-const CACHE: &str = "public, max-age=300";
 
 /// One document, ready to send.
 #[derive(Clone, Debug)]
@@ -39,6 +36,7 @@ struct Document {
     path: String,
     body: Bytes,
     etag: HeaderValue,
+    cache: HeaderValue,
 }
 
 /// Every document this server publishes.
@@ -66,7 +64,12 @@ impl Documents {
             documents.push(Document::new(&format!("{path}/"), &slashed));
             documents.push(Document::new(&path, &metadata));
         }
-        documents.push(Document::new(PROTECTED_RESOURCE, &root_resource(settings)));
+        // The root form is the only resource's. With several there is none: a document that named the origin, or one of
+        // them, would make a client of another resource ask for a token that is refused there.
+        if let [only] = settings.resources.as_slice() {
+            let metadata = protected_resource(settings, only);
+            documents.push(Document::new(PROTECTED_RESOURCE, &metadata));
+        }
         Self(documents)
     }
 
@@ -81,10 +84,14 @@ impl Document {
         let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &body).as_ref()[..12]);
         let etag = HeaderValue::try_from(format!("\"{tag}\""))
             .unwrap_or_else(|_| HeaderValue::from_static("\"0\""));
+        // Short enough for a key rotation, long enough for clients that fetch it eight times in one session.
+        let cache = HeaderValue::try_from(format!("public, max-age={JWKS_MAX_AGE}"))
+            .unwrap_or_else(|_| HeaderValue::from_static("no-cache"));
         Self {
             path: path.to_owned(),
             body,
             etag,
+            cache,
         }
     }
 
@@ -102,7 +109,7 @@ impl Document {
         }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
+        headers.insert(CACHE_CONTROL, self.cache.clone());
         headers.insert(ETAG, self.etag.clone());
         response
     }
@@ -112,6 +119,10 @@ impl Document {
 pub async fn document(State(house): State<Arc<House>>, request: Request) -> Response {
     let path = request.uri().path();
     let Some(document) = house.documents().find(path) else {
+        let several = house.settings().resources.len() > 1;
+        if several && path.strip_suffix('/').unwrap_or(path) == PROTECTED_RESOURCE {
+            return which_resource(house.settings());
+        }
         return not_found(path);
     };
     if request.method() == Method::GET || request.method() == Method::HEAD {
@@ -125,6 +136,23 @@ pub async fn document(State(house): State<Arc<House>>, request: Request) -> Resp
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     response
+}
+
+/// The root form where there are several resources: where their documents are.
+fn which_resource(settings: &Settings) -> Response {
+    let url = |resource: &ResourceSettings| {
+        let path = protected_resource_path(&resource.path);
+        settings.public_url.join(&path)
+    };
+    let all: Vec<String> = settings.resources.iter().map(url).collect();
+    json(
+        StatusCode::NOT_FOUND,
+        &serde_json::json!({
+            "error": "not_found",
+            "error_description": "this server has several resources, each with a document of its own",
+            "protected_resource_metadata": all,
+        }),
+    )
 }
 
 fn matches_etag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
@@ -236,23 +264,5 @@ fn protected_resource(
         bearer_methods_supported: vec!["header".to_owned()],
         resource_name: resource.name.clone(),
         resource_documentation: resource.documentation.clone(),
-    }
-}
-
-/// The root form: the only resource's document when there is one; with several, the origin's own (design §9).
-fn root_resource(settings: &Settings) -> ProtectedResourceMetadata {
-    match settings.resources.as_slice() {
-        [only] => protected_resource(settings, only),
-        several => ProtectedResourceMetadata {
-            resource: settings.public_url.as_str().to_owned(),
-            authorization_servers: vec![settings.public_url.as_str().to_owned()],
-            scopes_supported: several
-                .iter()
-                .fold(ScopeSet::default(), |all, one| all.union(&one.scopes))
-                .to_vec(),
-            bearer_methods_supported: vec!["header".to_owned()],
-            resource_name: None,
-            resource_documentation: None,
-        },
     }
 }

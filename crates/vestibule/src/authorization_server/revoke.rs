@@ -1,4 +1,4 @@
-//! `POST /revoke` (RFC 7009): refresh tokens reach the provider, access tokens are refused here at once.
+//! `POST /revoke` (RFC 7009): refresh tokens end the family and reach the provider, access tokens are refused at once.
 //!
 //! An unknown, expired or foreign token is answered with 200 and changes nothing (RFC 7009 §2.2): the answer must not
 //! tell whether a guess was right, and no client can revoke another's token (T4).
@@ -13,16 +13,26 @@ use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::client::Client;
+use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::params::ParamError;
+use vestibule_oauth::secret::RefreshToken;
 use vestibule_oauth::token::TokenRequestError;
 
 use super::client_auth::{self, ClientRefusal};
 use super::respond::{BodyError, Outside, refuse};
+use super::token::{self, TokenError};
 use crate::House;
-use crate::grants::Grant;
+use crate::grants::{Grant, RevokedWhy, Shelf, Ticket};
 use crate::limits::{Limited, OverLimit};
 use crate::provider::ProviderError;
 use crate::seal::Kind;
+use crate::store::StoreError;
+
+/// Seconds after which a client may try again when the store was away.
+const RETRY_AFTER: u64 = 5;
+
+/// Seconds until a client may try again where the provider refuses revocations as such: an operator must act first.
+const AFTER_REFUSAL: u64 = 300;
 
 /// Why a revocation failed.
 #[derive(Debug, Error)]
@@ -35,6 +45,8 @@ enum RevokeError {
     Client(#[from] ClientRefusal),
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Limit(#[from] OverLimit),
 }
@@ -59,21 +71,55 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
     }
 }
 
-async fn handle(house: &House, request: Request) -> Result<(), RevokeError> {
+async fn handle(house: &Arc<House>, request: Request) -> Result<(), RevokeError> {
     let (client, params) =
         client_auth::read_form::<RevokeError>(house, request, Limited::Revoke).await?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
     let token = params.require("token")?;
-    if token.starts_with(Kind::Grant.prefix()) {
-        revoke_grant(house, &client, token).await
+    let carried = token.starts_with(Kind::Grant.prefix());
+    if carried || token.starts_with(Kind::Ticket.prefix()) {
+        match house.shelf() {
+            Some(shelf) => revoke_stored(house, &shelf, &client, token).await,
+            None => revoke_carried(house, &client, token).await,
+        }
     } else {
-        revoke_access(house, &client, token);
-        Ok(())
+        Ok(revoke_access(house, &client, token).await?)
     }
 }
 
+/// The whole family, at every replica, whichever of its refresh tokens was presented. A carried one of the time before
+/// there was a store moves in first: it must not be able to do so later.
+async fn revoke_stored(
+    house: &Arc<House>,
+    shelf: &Shelf<'_>,
+    client: &Client,
+    token: &str,
+) -> Result<(), RevokeError> {
+    let family = if token.starts_with(Kind::Grant.prefix()) {
+        match token::move_in(house, shelf, client, &RefreshToken::new(token)).await {
+            Ok(family) => family,
+            Err(TokenError::Store(error)) => return Err(error.into()),
+            Err(_) => return Ok(()),
+        }
+    } else {
+        match house.sealer().open::<Ticket>(token, house.now()) {
+            Ok(ticket) => ticket.family,
+            Err(_) => return Ok(()),
+        }
+    };
+    let Some(shelved) = shelf.load(&family, house.now()).await? else {
+        return Ok(());
+    };
+    if !shelved.grant.grant.is_held_by(&client.id) {
+        return Ok(());
+    }
+    house.revoke_family(&family, RevokedWhy::Client).await?;
+    // As it was read: what marks a record revoked leaves the provider's token in it.
+    tell(house, &shelved.grant.grant).await
+}
+
 /// The whole family: refused here at once, dead everywhere when the provider has revoked its own token.
-async fn revoke_grant(house: &House, client: &Client, token: &str) -> Result<(), RevokeError> {
+async fn revoke_carried(house: &House, client: &Client, token: &str) -> Result<(), RevokeError> {
     let opened = house.sealer().open::<Grant>(token, house.now()).ok();
     let Some(grant) = opened.and_then(|grant| grant.held_by(&client.id).ok()) else {
         return Ok(());
@@ -82,30 +128,42 @@ async fn revoke_grant(house: &House, client: &Client, token: &str) -> Result<(),
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
     house.revoked().add(&grant.family, until, house.now());
-    // A provider that is not configured any more cannot be told; here the family is dead.
+    tell(house, &grant).await?;
+    tracing::info!(
+        event = "grant.revoked",
+        reason = RevokedWhy::Client.slug(),
+        family = grant.family,
+        "grant revoked by its client"
+    );
+    Ok(())
+}
+
+/// Tells the provider. One that is not configured any more cannot be told; here the family is dead.
+async fn tell(house: &House, grant: &Grant) -> Result<(), RevokeError> {
     let Some(provider) = house.provider(&grant.provider) else {
         return Ok(());
     };
     match provider.revoke(&grant.provider_refresh_token()).await {
         // Dead already is what was wanted.
-        Ok(()) | Err(ProviderError::InvalidGrant(_)) => {}
-        Err(error) => return Err(error.into()),
+        Ok(()) | Err(ProviderError::InvalidGrant(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    tracing::info!(family = grant.family, "grant revoked by its client");
-    Ok(())
 }
 
-fn revoke_access(house: &House, client: &Client, token: &str) {
+async fn revoke_access(house: &House, client: &Client, token: &str) -> Result<(), StoreError> {
     let Ok(access) = house.issuer().recognise(token, house.now()) else {
-        return;
+        return Ok(());
     };
     if access.client_id != client.id.as_str() {
-        return;
+        return Ok(());
     }
-    house
-        .revoked()
-        .add(&access.id, access.expires_at, house.now());
-    tracing::info!(token_id = access.id, "access token revoked by its client");
+    house.revoke_token(&access.id, access.expires_at).await?;
+    tracing::info!(
+        event = "token.revoked",
+        token_id = access.id,
+        "access token revoked by its client"
+    );
+    Ok(())
 }
 
 impl RevokeError {
@@ -117,11 +175,20 @@ impl RevokeError {
                 Outside::new(error.code(), "revocation_request", error.to_string())
             }
             Self::Client(refusal) => refusal.outside(),
-            // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again.
+            Self::Store(_) => Outside {
+                retry_after: Some(RETRY_AFTER),
+                ..Outside::new(
+                    ErrorCode::TemporarilyUnavailable,
+                    "store_unavailable",
+                    "the revocation cannot be kept right now; try again shortly",
+                )
+            },
+            // RFC 7009 §2.2.1: 503 means that the token still exists and the client may try again "after a reasonable
+            // delay". That is so for a refusal too: other replicas, and the provider, still take it.
             Self::Provider(error) => {
                 let (code, description) = error.outside();
                 Outside {
-                    retry_after: error.retry_after(),
+                    retry_after: error.retry_after().or(Some(AFTER_REFUSAL)),
                     ..Outside::new(code, error.slug(), description)
                 }
             }

@@ -22,14 +22,15 @@ use vestibule_oauth::url::{Endpoint, Issuer, Origin, UrlError, is_loopback_host}
 use vestibule_standin::cognito::{Cognito, CognitoOptions, User};
 use vestibule_standin::demo::{Demo, DemoOptions};
 
-use super::print;
+use super::{print, store};
 use crate::authorization_server::logout::DONE_PATH;
 use crate::keys::{self, KeyRing, KeyRingError};
 use crate::pages::snippets::{How, server_name, snippets};
 use crate::provider::profile;
 use crate::serve::{self, ServeLimits};
 use crate::settings::{
-    CredentialSettings, KeysSettings, ProviderSettings, ResourceSettings, Settings, Strings,
+    CredentialSettings, KeysSettings, ProviderSettings, ResourceSettings, Settings, StorePlace,
+    StoreSettings, Strings,
 };
 use crate::{BuildError, House};
 
@@ -48,6 +49,9 @@ pub(super) struct DevArgs {
     /// Use throw-away keys: clients that registered with an earlier run must register again.
     #[arg(long)]
     ephemeral: bool,
+    /// Keep grants in a store, as `store.url` of the configuration does; `memory` is one that ends with the process.
+    #[arg(long, value_name = "URL", default_value = "none")]
+    store: String,
 }
 
 /// Why the street could not be put up.
@@ -93,6 +97,9 @@ pub(super) enum DevError {
     /// The development key file.
     #[error(transparent)]
     Keys(#[from] KeyRingError),
+    /// `--store`.
+    #[error("{0}")]
+    Store(String),
     /// An internal contradiction of the development settings.
     #[error("the development settings do not fit: {0}")]
     Settings(String),
@@ -127,6 +134,11 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), DevError> {
     let upstream = args.upstream.as_deref().map(local_upstream).transpose()?;
+    let store = StoreSettings {
+        place: StorePlace::from_argument(&args.store).map_err(DevError::Store)?,
+        chosen: true,
+        ca_file: None,
+    };
     let listeners = listen(args.port).await?;
     let port = listeners
         .first()
@@ -136,6 +148,9 @@ pub(super) async fn run(
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let store = store::open(&store, env, &clock, &random)
+        .await
+        .map_err(|error| DevError::Store(format!("--store: {error}")))?;
     let mut options = CognitoOptions::default();
     for client in &mut options.clients {
         client.logout_urls.push(public_url.join(DONE_PATH));
@@ -181,7 +196,7 @@ pub(super) async fn run(
         .map(|resource| (resource.uri.as_str().to_owned(), server_name(resource)))
         .unwrap_or_default();
     let limits = ServeLimits::from(&settings.server);
-    let house = House::build(settings, &ring, None, clock, random)?;
+    let house = House::build(settings, &ring, store, clock, random)?;
 
     let ready = Ready {
         mcp_url: &mcp_url,
@@ -192,7 +207,10 @@ pub(super) async fn run(
         server_name: &server_name,
     };
     announce(args, &ready);
+    let following = tokio::spawn(Arc::clone(&house).follow_store());
     serve::run(listeners, house.router(), limits, None, shutdown).await;
+    following.abort();
+    house.settle(super::serve::SETTLE).await;
     if let Some(demo) = demo {
         demo.shutdown().await;
     }

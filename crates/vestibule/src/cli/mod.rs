@@ -1,5 +1,7 @@
 //! The command line: one module for each command, one printer, and exit codes that scripts can rely on.
 
+mod check;
+mod config;
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
@@ -7,6 +9,7 @@ mod policy;
 mod print;
 mod serve;
 mod signals;
+mod store;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -20,7 +23,7 @@ use crate::settings::{ProcessEnvironment, Strings};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `serve`, stopped by a signal
-  1  something failed while running
+  1  something failed while running; for `check --probe`, something outside is not as it must be
   2  bad usage or bad configuration; nothing was started";
 
 /// Stands between MCP clients and an MCP server whose users live in an OpenID Connect provider.
@@ -35,7 +38,11 @@ struct Arguments {
 enum Command {
     /// Run the authorization server and gateway.
     Serve(serve::ServeArgs),
-    /// Make key rings.
+    /// Look for mistakes without starting anything: everything that `serve` would refuse, and what is unwise.
+    Check(check::CheckArgs),
+    /// Explain the configuration, or print its JSON Schema.
+    Config(config::ConfigArgs),
+    /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
     /// Try the rules of a resource.
     Policy(policy::PolicyArgs),
@@ -51,6 +58,8 @@ enum Failure {
     Usage(String),
     /// It was started and failed.
     Runtime(String),
+    /// All has been said on stdout; this is the exit code.
+    Told(u8),
 }
 
 impl Failure {
@@ -68,7 +77,7 @@ pub fn main() -> ExitCode {
     run(std::env::args_os(), &ProcessEnvironment)
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>, env: &dyn Strings) -> ExitCode {
+fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -83,6 +92,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &dyn Strings) -> Exit
     };
     let outcome = match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments, env),
+        Command::Check(arguments) => check::run(arguments, env),
+        Command::Config(arguments) => config::run(arguments, env),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Policy(arguments) => policy::run(arguments, env),
         #[cfg(feature = "dev")]
@@ -90,6 +101,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &dyn Strings) -> Exit
     };
     let (code, message) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Told(code)) => return ExitCode::from(code),
         Err(Failure::Runtime(message)) => (1, message),
         Err(Failure::Usage(message)) => (2, message),
     };

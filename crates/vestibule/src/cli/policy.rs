@@ -13,6 +13,7 @@ use vestibule_oauth::time::{Clock, SystemClock};
 use super::{Failure, print, serve};
 use crate::issuer::TokenIssuer;
 use crate::policy::{Explanation, Kind, Policy, Subject, Target};
+use crate::reload::key_ring;
 use crate::seal::Sealer;
 use crate::settings::{ResourceSettings, Settings, Strings};
 
@@ -56,8 +57,9 @@ struct TestArgs {
 
 pub(super) fn run(arguments: &PolicyArgs, env: &dyn Strings) -> Result<(), Failure> {
     let PolicyCommand::Test(arguments) = &arguments.command;
-    let file = serve::config_file(arguments.config.as_ref(), env);
-    let settings = Settings::load(file.as_deref(), env).map_err(Failure::usage)?;
+    let file = serve::config_file(arguments.config.as_deref(), env);
+    let settings = serve::load(file.as_deref(), env)?.outcome;
+    let settings = settings.map_err(Failure::usage)?;
     let resource = resource(&settings, arguments.resource.as_deref())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let policy = Policy::of(resource, &clock);
@@ -107,7 +109,7 @@ fn of_token(
     clock: &dyn Clock,
 ) -> Result<Subject, Failure> {
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let ring = serve::ring(settings, clock, random.as_ref())?;
+    let ring = key_ring(settings, clock, random.as_ref()).map_err(Failure::usage)?;
     let keys = ring.sealing.iter().map(|key| (key.id, &key.secret));
     let sealer = Sealer::new(settings.public_url.clone(), keys).map_err(Failure::usage)?;
     let issuer = TokenIssuer::new(

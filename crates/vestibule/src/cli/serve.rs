@@ -4,18 +4,22 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
 use vestibule_oauth::random::{Random, SystemRandom};
 use vestibule_oauth::time::{Clock, SystemClock};
 
-use super::{Failure, print, runtime, signals};
+use super::{Failure, print, runtime, signals, store};
 use crate::House;
-use crate::keys::KeyRing;
-use crate::serve::{ServeLimits, bind, run as serve, tls_config};
-use crate::settings::{KeysSettings, ServerSettings, Settings, Strings};
+use crate::reload::{Loaded, Reloader, Source};
+use crate::serve::{Front, ServeLimits, bind, run_front as serve};
+use crate::settings::{Report, SecretSource, ServerSettings, Strings};
 use crate::telemetry;
+
+/// How long refreshes whose clients have hung up may go on after everything else has ended.
+pub(super) const SETTLE: Duration = Duration::from_secs(15);
 
 /// Options of `vestibule serve`.
 #[derive(Debug, Args)]
@@ -25,34 +29,80 @@ pub(super) struct ServeArgs {
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &ServeArgs, env: &dyn Strings) -> Result<(), Failure> {
-    let settings = Settings::load(config_file(arguments.config.as_ref(), env).as_deref(), env)
-        .map_err(Failure::usage)?;
+pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<(), Failure> {
+    let file = config_file(arguments.config.as_deref(), env);
+    // For the rest of the process, like the environment.
+    let file: Option<&'static Path> = file.map(|file| &*Box::leak(file.into_boxed_path()));
+    let secrets: &'static dyn SecretSource = Box::leak(secret_source(env));
+    let source = Source { file, env, secrets };
+    let runtime = runtime()?;
+    let (settings, watched) = runtime.block_on(source.settings(&[]));
+    let settings = settings.map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    for note in &settings.notes {
+        tracing::info!("{note}");
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let ring = ring(&settings, clock.as_ref(), random.as_ref())?;
-    let tls = settings
-        .server
-        .tls
-        .as_ref()
-        .map(tls_config)
-        .transpose()
-        .map_err(Failure::usage)?;
+    let loaded = source.complete(settings, clock.as_ref(), random.as_ref());
+    let Loaded {
+        settings,
+        ring,
+        tls,
+    } = loaded.map_err(Failure::usage)?;
     let limits = ServeLimits::from(&settings.server);
-    runtime()?.block_on(signals::until_second(|shutdown| async {
+    runtime.block_on(signals::until_second(|shutdown| async move {
+        let hangup = signals::hangup()?;
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
-        let house = House::build(settings, &ring, None, clock, random).map_err(Failure::usage)?;
+        let store = store::open(&settings.store, env, &clock, &random).await;
+        let store = store.map_err(|error| Failure::Usage(format!("store: {error}")))?;
+        let house = House::build(
+            settings,
+            &ring,
+            store,
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        )
+        .map_err(Failure::usage)?;
+        let front = Front::new(house.router(), limits, tls);
+        // Its successors share what is under way.
+        let first = Arc::clone(&house);
+        let reloader = Reloader::new(source, watched, house, Arc::clone(&front), clock, random);
         print::line(&announcement);
-        let drained = serve(listeners, house.router(), limits, tls, shutdown).await;
+        let ((), drained) = tokio::join!(
+            reloader.run(hangup, shutdown.clone()),
+            serve(listeners, front, shutdown.clone())
+        );
+        first.settle(SETTLE).await;
         tracing::info!(aborted = drained.aborted, "stopped");
         Ok(())
     }))
+}
+
+/// Reads the configuration, with the secrets that stand elsewhere.
+pub(super) fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Report, Failure> {
+    let source = secret_source(env);
+    Ok(runtime()?.block_on(Report::load_with(path, env, source.as_ref())))
+}
+
+/// Where secrets come from that stand elsewhere.
+#[cfg(feature = "aws")]
+pub(super) fn secret_source(env: &dyn Strings) -> Box<dyn SecretSource> {
+    let environment = crate::aws::AwsEnvironment::read(env);
+    let source =
+        crate::aws::AwsSecrets::new(environment, Arc::new(SystemClock), Arc::new(SystemRandom));
+    Box::new(source)
+}
+
+/// Where secrets come from that stand elsewhere: nowhere in this build.
+#[cfg(not(feature = "aws"))]
+pub(super) fn secret_source(_: &dyn Strings) -> Box<dyn SecretSource> {
+    Box::new(crate::settings::NoSecretSource)
 }
 
 /// Colour is for people at a terminal who did not ask for none (<https://no-color.org>).
@@ -60,34 +110,18 @@ pub(super) fn colour(env: &dyn Strings) -> bool {
     io::stderr().is_terminal() && env.get("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The file named on the command line, else the one in the environment, else the usual one if it exists.
-pub(super) fn config_file(named: Option<&PathBuf>, env: &dyn Strings) -> Option<PathBuf> {
-    let argument = named.cloned();
+/// The file that `--config` names, else the variable, else the one in the working directory if there is one.
+pub(super) fn config_file(argument: Option<&Path>, env: &dyn Strings) -> Option<PathBuf> {
     let named = env
         .get("VESTIBULE_CONFIG")
         .filter(|name| !name.is_empty())
         .map(PathBuf::from);
-    argument.or(named).or_else(|| {
+    let named = argument.map(Path::to_path_buf).or(named);
+    named.or_else(|| {
         Some(Path::new("vestibule.toml"))
             .filter(|path| path.exists())
             .map(Path::to_path_buf)
     })
-}
-
-/// The key ring that the settings name.
-pub(super) fn ring(
-    settings: &Settings,
-    clock: &dyn Clock,
-    random: &dyn Random,
-) -> Result<KeyRing, Failure> {
-    let ring = match &settings.keys {
-        KeysSettings::File(path) => KeyRing::load(path),
-        KeysSettings::Inline(text) => KeyRing::parse(text.expose()),
-        KeysSettings::Ephemeral => {
-            KeyRing::generate(&[settings.tokens.signing_alg], clock.now(), random)
-        }
-    };
-    ring.map_err(|error| Failure::Usage(format!("key ring: {error}")))
 }
 
 /// Binds the listeners. Nobody asked for the default `[::1]`, so a machine without IPv6 does without it.

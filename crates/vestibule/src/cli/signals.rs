@@ -1,11 +1,16 @@
-//! SIGINT and SIGTERM: the first begins an orderly end, the second ends at once.
+//! SIGINT and SIGTERM: the first begins an orderly end, the second ends at once. SIGHUP: read the configuration again.
 
 use std::future::Future;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+
+/// SIGHUP, which ends the program no more from here on.
+pub(super) fn hangup() -> Result<Signal, Failure> {
+    signal(SignalKind::hangup()).map_err(Failure::runtime)
+}
 
 /// Runs `work` with a token that the first signal cancels. A second signal drops the work.
 pub(super) async fn until_second<F>(

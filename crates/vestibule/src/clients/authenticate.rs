@@ -19,6 +19,7 @@ use vestibule_oauth::token::PresentedClient;
 use super::replay::Use;
 use super::{ClientRegistry, RemoteError, UnknownClient};
 use crate::seal::Sealer;
+use crate::store::{Store, StoreError};
 
 /// Why a client is not believed.
 #[derive(Debug, Error)]
@@ -47,6 +48,9 @@ pub enum ClientAuthError {
     /// So many assertions are live that it cannot be told whether this one was used.
     #[error("too many client assertions at once")]
     Crowded,
+    /// It cannot be asked whether another replica has seen the assertion.
+    #[error("whether the client assertion was used before is not known: {0}")]
+    Store(#[from] StoreError),
     /// The keys are away.
     #[error("the keys of the client cannot be read: {0}")]
     Keys(String),
@@ -60,24 +64,26 @@ impl ClientAuthError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unknown(error) => error.is_transient(),
-            Self::Crowded | Self::Keys(_) => true,
+            Self::Crowded | Self::Store(_) | Self::Keys(_) => true,
             _ => false,
         }
     }
 }
 
 impl ClientRegistry {
-    /// The client that a token or revocation request comes from, proven as far as it has means to.
+    /// The client that a token or revocation request comes from, proven as far as it has means to. Replicas that share
+    /// `store` accept an assertion once.
     pub async fn authenticate(
         &self,
         sealer: &Sealer,
+        store: Option<&dyn Store>,
         presented: &PresentedClient,
         now: UnixTime,
     ) -> Result<Client, ClientAuthError> {
         let client = self.resolve(sealer, presented.id.as_str(), now).await?;
         match (client.auth_method, &presented.assertion) {
             (ClientAuthMethod::None | ClientAuthMethod::PrivateKeyJwt, Some(assertion)) => {
-                self.check_assertion(&client, assertion, now).await?;
+                self.check_assertion(store, &client, assertion, now).await?;
             }
             (ClientAuthMethod::PrivateKeyJwt, None) => {
                 return Err(ClientAuthError::AssertionMissing);
@@ -96,6 +102,7 @@ impl ClientRegistry {
 
     async fn check_assertion(
         &self,
+        store: Option<&dyn Store>,
         client: &Client,
         assertion: &ClientAssertion,
         now: UnixTime,
@@ -113,10 +120,13 @@ impl ClientRegistry {
         };
         let owner = client.document_host().unwrap_or(client.id.as_str());
         let id = client.id.as_str();
-        match self
-            .used
-            .use_once(owner, id, &checked.token_id, checked.expires_at, now)
-        {
+        let CheckedAssertion {
+            token_id,
+            expires_at,
+        } = checked;
+        let used = &self.used;
+        let found = used.use_once_everywhere(store, owner, id, &token_id, expires_at, now);
+        match found.await? {
             Use::First => Ok(()),
             Use::Again => Err(ClientAuthError::Replayed),
             Use::Full => Err(ClientAuthError::Crowded),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use url::Url;
 
-use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
+use vestibule_guard::fetch::{AddressPolicy, EgressProxy, Outbound, Trust};
 use vestibule_guard::keys::{DEFAULT_TTL_SECONDS, JwksSource};
 use vestibule_oauth::client::{
     Client, ClientAuthMethod, ClientId, ClientKeys, DocumentUrl, DocumentUrlError,
@@ -26,14 +26,15 @@ use vestibule_oauth::jose::JwkSet;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::ClientSecret;
 use vestibule_oauth::time::{Clock, UnixTime};
-use vestibule_oauth::url::is_loopback_host;
+use vestibule_oauth::url::{PrivateUseSchemes, is_loopback_host};
 
 pub use authenticate::ClientAuthError;
 pub use remote::RemoteError;
 
+use crate::BuildError;
 use crate::seal::{Kind, SealError, Sealable, Sealer};
 use crate::settings::{ClientCredential, ClientSettings, PreRegistered, Settings};
-use crate::{BuildError, trust};
+use crate::ways::{authorities, trust};
 use policy::{ClientPolicy, HostPattern, Refusal};
 use remote::{Remote, Way};
 use replay::UsedAssertions;
@@ -88,14 +89,27 @@ pub struct ClientRegistry {
     preregistered: Vec<Known>,
     pinned: HashMap<String, Client>,
     /// `None` when metadata documents are switched off.
-    documents: Option<Remote<Client>>,
+    documents: Option<Arc<Remote<Client>>>,
     document_hosts: Vec<HostPattern>,
-    key_sets: Remote<JwkSet>,
+    key_sets: Arc<Remote<JwkSet>>,
     way: Arc<Way>,
+    throttle: Arc<Throttle>,
     policy: ClientPolicy,
-    used: UsedAssertions,
+    used: Arc<UsedAssertions>,
+    fetched_by: FetchedBy,
     /// What an assertion may name as its audience: our issuer, our token endpoint.
     audiences: [String; 2],
+}
+
+/// What decides which documents are read, and how: as long as it stays the same, what was read stays good.
+#[derive(Debug, PartialEq, Eq)]
+struct FetchedBy {
+    development: bool,
+    proxy: Option<EgressProxy>,
+    /// What stands in `clients.ca_file`.
+    authorities: Option<Vec<u8>>,
+    max_bytes: usize,
+    private_use: PrivateUseSchemes,
 }
 
 /// A pre-registered client with what proves it.
@@ -103,57 +117,70 @@ pub struct ClientRegistry {
 struct Known {
     client: Client,
     secret: Option<ClientSecret>,
-    keys: Option<JwksSource>,
+    keys: Option<Arc<JwksSource>>,
 }
 
 impl ClientRegistry {
     /// Takes the settings. Talks to nobody.
     pub fn build(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self, BuildError> {
+        Self::build_after(None, settings, clock)
+    }
+
+    /// The same with what `before` remembers: used assertions and allowances always, documents and key sets unless they
+    /// would be read in another way now.
+    pub fn build_after(
+        before: Option<&Self>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
         let clients = &settings.clients;
         let authority = settings.public_url.authority();
         let host = authority
             .rsplit_once(':')
             .map_or(authority, |(host, _)| host);
         let development = is_loopback_host(host);
-        let extra = clients.ca_file.as_deref();
-        let trust = extra
-            .map(|file| trust("the clients", "https://", Some(file)))
+        let authorities = authorities("the clients", clients.ca_file.as_deref())?;
+        let trust = authorities
+            .as_deref()
+            .map(|pem| trust("the clients", "https://", Some(pem)))
             .transpose()?;
-        let proxy = clients.egress_proxy.clone();
-        let way = Arc::new(Way::new(development, proxy, trust.clone()));
-        let throttle = Arc::new(Throttle::new());
-        let private_use = clients.private_use_schemes.clone();
-        let documents = clients.metadata_documents.then(|| {
-            Remote::new(
-                Arc::clone(&way),
-                Arc::clone(&throttle),
-                Arc::clone(clock),
-                clients.document_max_bytes,
-                Box::new(move |url, body| {
-                    MetadataDocument::read(url, body, &private_use)
-                        .map_err(|error| error.to_string())
-                }),
-            )
-        });
-        let key_sets = Remote::new(
-            Arc::clone(&way),
-            throttle,
-            Arc::clone(clock),
-            MAX_KEY_SET,
-            Box::new(|_, body| {
-                let keys = JwkSet::parse(body).map_err(|error| error.to_string())?;
-                if keys.is_empty() {
-                    return Err("it holds no usable key".to_owned());
-                }
-                Ok(keys)
-            }),
+        let fetched_by = FetchedBy {
+            development,
+            proxy: clients.egress_proxy.clone(),
+            authorities,
+            max_bytes: clients.document_max_bytes,
+            private_use: clients.private_use_schemes.clone(),
+        };
+        let throttle = before.map_or_else(Arc::default, |before| Arc::clone(&before.throttle));
+        let same = before.filter(|before| before.fetched_by == fetched_by);
+        let way = same.map_or_else(
+            || {
+                let proxy = clients.egress_proxy.clone();
+                Arc::new(Way::new(development, proxy, trust.clone()))
+            },
+            |before| Arc::clone(&before.way),
         );
+        let documents = clients.metadata_documents.then(|| {
+            let kept = same.and_then(|before| before.documents.clone());
+            kept.unwrap_or_else(|| Arc::new(documents(clients, &way, &throttle, clock)))
+        });
+        let key_sets = match same {
+            Some(before) => Arc::clone(&before.key_sets),
+            None => Arc::new(key_sets(&way, &throttle, clock)),
+        };
+        let keys_before = |uri: &str| {
+            let known = same.iter().flat_map(|before| &before.preregistered);
+            let mut keys = known.filter_map(|known| known.keys.as_ref());
+            keys.find(|keys| keys.url() == uri).map(Arc::clone)
+        };
         let pinned = clients.pinned.iter().cloned();
         Ok(Self {
             preregistered: clients
                 .preregistered
                 .iter()
-                .map(|configured| Known::new(configured, clients, trust.as_ref(), clock))
+                .map(|configured| {
+                    Known::new(configured, clients, trust.as_ref(), clock, &keys_before)
+                })
                 .collect::<Result<_, _>>()?,
             pinned: pinned
                 .map(|client| (client.id.as_str().to_owned(), client))
@@ -162,8 +189,10 @@ impl ClientRegistry {
             document_hosts: clients.document_hosts.clone(),
             key_sets,
             way,
+            throttle,
             policy: clients.policy.clone(),
-            used: UsedAssertions::default(),
+            used: before.map_or_else(Arc::default, |before| Arc::clone(&before.used)),
+            fetched_by,
             audiences: [
                 settings.public_url.as_str().to_owned(),
                 settings.public_url.join("/token"),
@@ -271,6 +300,7 @@ impl Known {
         clients: &ClientSettings,
         extra: Option<&Trust>,
         clock: &Arc<dyn Clock>,
+        keys_before: &dyn Fn(&str) -> Option<Arc<JwksSource>>,
     ) -> Result<Self, BuildError> {
         let (auth_method, client_keys, secret) = match &configured.credential {
             ClientCredential::None => (ClientAuthMethod::None, ClientKeys::None, None),
@@ -293,10 +323,14 @@ impl Known {
                 None => Outbound::new(policy, &trust),
             };
             let clock = Arc::clone(clock);
-            Ok::<_, BuildError>(JwksSource::new(uri, outbound, clock, DEFAULT_TTL_SECONDS))
+            let source = JwksSource::new(uri, outbound, clock, DEFAULT_TTL_SECONDS);
+            Ok::<_, BuildError>(Arc::new(source))
         };
         let keys = match &client_keys {
-            ClientKeys::Uri(uri) => Some(source(uri)?),
+            ClientKeys::Uri(uri) => Some(match keys_before(uri) {
+                Some(keys) => keys,
+                None => source(uri)?,
+            }),
             _ => None,
         };
         Ok(Self {
@@ -312,6 +346,40 @@ impl Known {
             keys,
         })
     }
+}
+
+fn documents(
+    clients: &ClientSettings,
+    way: &Arc<Way>,
+    throttle: &Arc<Throttle>,
+    clock: &Arc<dyn Clock>,
+) -> Remote<Client> {
+    let private_use = clients.private_use_schemes.clone();
+    Remote::new(
+        Arc::clone(way),
+        Arc::clone(throttle),
+        Arc::clone(clock),
+        clients.document_max_bytes,
+        Box::new(move |url, body| {
+            MetadataDocument::read(url, body, &private_use).map_err(|error| error.to_string())
+        }),
+    )
+}
+
+fn key_sets(way: &Arc<Way>, throttle: &Arc<Throttle>, clock: &Arc<dyn Clock>) -> Remote<JwkSet> {
+    Remote::new(
+        Arc::clone(way),
+        Arc::clone(throttle),
+        Arc::clone(clock),
+        MAX_KEY_SET,
+        Box::new(|_, body| {
+            let keys = JwkSet::parse(body).map_err(|error| error.to_string())?;
+            if keys.is_empty() {
+                return Err("it holds no usable key".to_owned());
+            }
+            Ok(keys)
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! One-time assertions (RFC 7523 §3 `jti`): what was used is remembered until it would expire anyway.
 //!
-//! The memory is this process's own. Another replica would accept the same assertion once more within its five minutes;
-//! it stays bound to this server by `aud`, and is of use only together with a code or refresh token of that client.
+//! The memory is this process's own. With a store, what is new here is written there as well, so that an assertion counts
+//! once at all replicas. Without one, another replica would accept it once more within its five minutes; it stays bound
+//! to this server by `aud`, and is of use only together with a code or refresh token of that client.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use vestibule_oauth::time::UnixTime;
+
+use crate::store::{Expect, Key, Put, Space, Store, StoreError, Value};
 
 /// Assertions remembered of one owner, and of all.
 const MAX_EACH: usize = 1024;
@@ -45,9 +48,7 @@ impl UsedAssertions {
         expires_at: UnixTime,
         now: UnixTime,
     ) -> Use {
-        let text = format!("{client_id}\0{token_id}");
-        let mut key = [0; 32];
-        key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        let key = key_of(client_id, token_id);
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = &mut *memory;
         let full = |memory: &Memory| {
@@ -77,6 +78,52 @@ impl UsedAssertions {
         }
         Use::First
     }
+
+    /// Uses an assertion at all replicas that share `store`. When that does not answer, nothing was used: the client may
+    /// come back with the same assertion.
+    pub(super) async fn use_once_everywhere(
+        &self,
+        store: Option<&dyn Store>,
+        owner: &str,
+        client_id: &str,
+        token_id: &str,
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<Use, StoreError> {
+        let found = self.use_once(owner, client_id, token_id, expires_at, now);
+        let (Some(store), Use::First) = (store, found) else {
+            return Ok(found);
+        };
+        let key = Key::hashed(Space::Once, &format!("assertion\0{client_id}\0{token_id}"));
+        let value = Value {
+            bytes: Vec::new(),
+            owner: None,
+            expires_at,
+        };
+        match store.put(&key, value, Expect::Absent).await {
+            Ok(Put::Stored(_)) => Ok(Use::First),
+            Ok(Put::Conflict) => Ok(Use::Again),
+            Err(error) => {
+                self.forget(owner, client_id, token_id);
+                Err(error)
+            }
+        }
+    }
+
+    fn forget(&self, owner: &str, client_id: &str, token_id: &str) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = memory.owners.get_mut(owner);
+        if used.is_some_and(|used| used.remove(&key_of(client_id, token_id)).is_some()) {
+            memory.count = memory.count.saturating_sub(1);
+        }
+    }
+}
+
+fn key_of(client_id: &str, token_id: &str) -> [u8; 32] {
+    let text = format!("{client_id}\0{token_id}");
+    let mut key = [0; 32];
+    key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    key
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Bucket {
 }
 
 /// The allowances.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Throttle(Mutex<Buckets>);
 
 #[derive(Debug, Default)]
@@ -65,10 +65,6 @@ struct Buckets {
 }
 
 impl Throttle {
-    pub(super) fn new() -> Self {
-        Self(Mutex::default())
-    }
-
     /// Takes one request to `host`; false when there is none left.
     pub(super) fn take(&self, host: &str, now: UnixTime) -> bool {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +105,7 @@ mod tests {
 
     #[test]
     fn one_host_cannot_use_what_belongs_to_all() {
-        let throttle = Throttle::new();
+        let throttle = Throttle::default();
         assert_eq!(taken(&throttle, "evil.example", NOW), 20);
         assert!(throttle.take("good.example", NOW));
         assert_eq!(taken(&throttle, "evil.example", NOW.plus(60)), 20);
@@ -118,7 +114,7 @@ mod tests {
 
     #[test]
     fn many_hosts_cannot_use_more_than_the_common_allowance() {
-        let throttle = Throttle::new();
+        let throttle = Throttle::default();
         let hosts = (0..200).filter(|n| throttle.take(&format!("h{n}.example"), NOW));
         assert_eq!(hosts.count(), 60);
         assert!(throttle.take("h0.example", NOW.plus(1)));
@@ -126,7 +122,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_by_hosts_that_are_at_rest() {
-        let throttle = Throttle::new();
+        let throttle = Throttle::default();
         for n in 0..3000_u64 {
             assert!(throttle.take(&format!("h{n}.example"), NOW.plus(n)));
         }

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use vestibule_oauth::scope::ScopeSet;
-use vestibule_oauth::secret::{AccessToken, Secret};
+use vestibule_oauth::secret::AccessToken;
 use vestibule_oauth::time::UnixTime;
 
+use super::Carried;
 use crate::seal::{Kind, Sealable};
 
 /// The content of an access token.
@@ -40,11 +41,6 @@ pub struct Access {
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     provider_token: Option<Carried>,
 }
-
-/// A secret inside an optional field.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Carried(#[serde(with = "crate::seal::carried")] Secret);
 
 impl Sealable for Access {
     const KIND: Kind = Kind::Access;

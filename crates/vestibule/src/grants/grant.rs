@@ -83,11 +83,16 @@ impl Grant {
 
     /// Hands the grant out only to the client it was issued to.
     pub fn held_by(self, client: &ClientId) -> Result<Self, GrantMismatch> {
-        if self.client == ClientDigest::of(client) {
+        if self.is_held_by(client) {
             Ok(self)
         } else {
             Err(GrantMismatch)
         }
+    }
+
+    /// True for the client it was issued to.
+    pub fn is_held_by(&self, client: &ClientId) -> bool {
+        self.client == ClientDigest::of(client)
     }
 
     /// The provider's refresh token.

@@ -1,8 +1,9 @@
 //! The states of a sign-in, from request to grant: each state is a type, each step consumes the one before.
 //!
 //! `ConsentTicket` (in the page) → approve → `Flow` (in a cookie) → provider returns → `Code` (with the client) →
-//! redeem → `Grant` (the refresh token) and `Access` (the access token). All of them are *carried*: sealed and given
-//! away, nothing is stored (design §3). `Memory` (in a cookie) lets a later sign-in skip the page.
+//! redeem → `Grant` and `Access` (the access token). All of them are *carried*: sealed and given away. Without a store
+//! the grant is carried too, as the refresh token; with one it is a `StoredGrant`, and the refresh token a `Ticket` for
+//! it (design §3). `Memory` (in a cookie) lets a later sign-in skip the page.
 
 mod access;
 mod checked;
@@ -12,6 +13,10 @@ mod flow;
 mod grant;
 mod memory;
 mod revoked;
+mod rotation;
+mod shelf;
+mod stored;
+mod ticket;
 
 pub use access::Access;
 pub use checked::CheckedRequest;
@@ -21,6 +26,10 @@ pub use flow::{Flow, Identify, NotThisFlow, Returned, Step};
 pub use grant::{Grant, GrantMismatch};
 pub use memory::{Asked, Memory, Remembered, UserDigest};
 pub use revoked::RevokedTokens;
+pub use rotation::{Answer, REPLAY_WINDOW, Rotation};
+pub use shelf::{Shelf, Shelved};
+pub use stored::{KeptAccess, Lease, Revoked, RevokedWhy, Standing, StoredGrant};
+pub use ticket::Ticket;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -28,6 +37,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use vestibule_oauth::client::ClientId;
+use vestibule_oauth::secret::Secret;
+
+/// A secret inside an optional field of a sealed value.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Carried(#[serde(with = "crate::seal::carried")] Secret);
 
 /// A short, fixed-size stand-in for a `client_id` (which may be kilobytes): its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

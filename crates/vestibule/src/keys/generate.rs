@@ -13,7 +13,7 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::UnixTime;
 use zeroize::Zeroizing;
 
-use super::{KeyRing, KeyRingError, SealingKey, SigningKeyEntry};
+use super::{KeyRing, KeyRingError, Life, SealingKey, SigningKeyEntry};
 
 impl KeyRing {
     /// A new ring: one sealing key, and one signing key for each of `algs` (ES256 when there are none).
@@ -36,6 +36,7 @@ impl KeyRing {
         Ok(Self {
             sealing: vec![SealingKey::generate(now, random)],
             signing,
+            retired: Vec::new(),
         })
     }
 }
@@ -49,7 +50,7 @@ impl SealingKey {
         random.fill(secret.as_mut_slice());
         Self {
             id,
-            created: now,
+            life: Life::current(now),
             secret,
         }
     }
@@ -78,7 +79,7 @@ impl SigningKeyEntry {
         };
         Ok(Self {
             alg,
-            created: now,
+            life: Life::current(now),
             pem,
         })
     }

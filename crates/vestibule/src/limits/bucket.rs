@@ -5,6 +5,7 @@
 //! would have to know the digest's key. (The `governor` crate has neither a capacity nor our clock: its keyed store grows
 //! with every new key until it is swept.)
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -25,7 +26,7 @@ pub(super) struct Buckets {
     /// Microseconds that a full bucket holds.
     capacity: u64,
     /// When the bucket will be full again, in microseconds since 1970. Two rows, one after the other.
-    cells: Box<[AtomicU64]>,
+    cells: Arc<[AtomicU64]>,
 }
 
 impl Buckets {
@@ -39,13 +40,23 @@ impl Buckets {
         Self::new(rate, [0; 16], 1)
     }
 
+    /// The same buckets, as full as they are, at another rate. A bucket that lacks more than the new one holds begins
+    /// anew: see `take_from`.
+    pub(super) fn at(&self, rate: Rate) -> Self {
+        let (capacity, cost) = capacity_and_cost(rate);
+        Self {
+            seed: self.seed,
+            cost,
+            capacity,
+            cells: Arc::clone(&self.cells),
+        }
+    }
+
     fn new(rate: Rate, seed: [u8; 16], row: usize) -> Self {
-        let capacity = u64::try_from(rate.period().as_micros())
-            .unwrap_or(u64::MAX / 4)
-            .max(1);
+        let (capacity, cost) = capacity_and_cost(rate);
         Self {
             seed,
-            cost: (capacity / u64::from(rate.requests())).max(1),
+            cost,
             capacity,
             cells: (0..row * 2).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -105,6 +116,14 @@ impl Buckets {
         };
         [first.get(index(0)), second.get(index(4))]
     }
+}
+
+/// Both in microseconds.
+fn capacity_and_cost(rate: Rate) -> (u64, u64) {
+    let capacity = u64::try_from(rate.period().as_micros())
+        .unwrap_or(u64::MAX / 4)
+        .max(1);
+    (capacity, (capacity / u64::from(rate.requests())).max(1))
 }
 
 #[cfg(test)]

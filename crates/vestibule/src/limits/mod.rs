@@ -52,19 +52,22 @@ pub enum Limited {
     Revoke,
     /// `POST /register`.
     Register,
+    /// `POST /logout`.
+    Logout,
     /// The protected resources.
     Mcp,
 }
 
 impl Limited {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Authorize,
         Self::Consent,
         Self::Callback,
         Self::Token,
         Self::Revoke,
         Self::Register,
+        Self::Logout,
         Self::Mcp,
     ];
 
@@ -76,13 +79,17 @@ impl Limited {
             Self::Token => settings.token,
             Self::Revoke => settings.revoke,
             Self::Register => settings.register,
+            Self::Logout => settings.logout,
             Self::Mcp => settings.mcp,
         }
     }
 
     /// True when people see the answer.
     fn has_pages(self) -> bool {
-        matches!(self, Self::Authorize | Self::Consent | Self::Callback)
+        matches!(
+            self,
+            Self::Authorize | Self::Consent | Self::Callback | Self::Logout
+        )
     }
 }
 
@@ -146,21 +153,54 @@ impl Limits {
         clock: Arc<dyn Clock>,
         random: &dyn Random,
     ) -> Self {
-        let keyed = |rate| {
-            let mut seed = [0; 16];
-            random.fill(&mut seed);
-            Buckets::keyed(rate, seed)
+        Self::build(settings, server, clock, random, None)
+    }
+
+    /// Other rates and proxies, for buckets that are as full as they are: a reload of the configuration refills none.
+    #[must_use]
+    pub fn succeeded_by(
+        &self,
+        settings: &LimitSettings,
+        server: &ServerSettings,
+        random: &dyn Random,
+    ) -> Self {
+        let clock = Arc::clone(&self.clock);
+        Self::build(settings, server, clock, random, Some(self))
+    }
+
+    fn build(
+        settings: &LimitSettings,
+        server: &ServerSettings,
+        clock: Arc<dyn Clock>,
+        random: &dyn Random,
+        before: Option<&Self>,
+    ) -> Self {
+        let keyed = |before: Option<&Buckets>, rate| {
+            let fresh = || {
+                let mut seed = [0; 16];
+                random.fill(&mut seed);
+                Buckets::keyed(rate, seed)
+            };
+            before.map_or_else(fresh, |buckets| buckets.at(rate))
+        };
+        let single = |before: Option<&Buckets>, rate| match before {
+            Some(buckets) => buckets.at(rate),
+            None => Buckets::single(rate),
         };
         let rules = Limited::ALL.map(|endpoint| {
             let limits = endpoint.settings(settings);
             if !settings.enabled {
                 return Rules::default();
             }
+            let before = before.and_then(|before| before.rules.get(endpoint as usize));
+            let of = |part: fn(&Rules) -> &Option<Buckets>| {
+                before.and_then(|rules| part(rules).as_ref())
+            };
             Rules {
-                address: limits.per_address.map(keyed),
-                client: limits.per_client.map(keyed),
-                user: limits.per_user.map(keyed),
-                total: limits.total.map(Buckets::single),
+                address: (limits.per_address).map(|rate| keyed(of(|rules| &rules.address), rate)),
+                client: (limits.per_client).map(|rate| keyed(of(|rules| &rules.client), rate)),
+                user: (limits.per_user).map(|rate| keyed(of(|rules| &rules.user), rate)),
+                total: (limits.total).map(|rate| single(of(|rules| &rules.total), rate)),
             }
         });
         Self {
@@ -267,7 +307,7 @@ impl OverLimit {
         tracing::warn!(%reference, reason = "rate_limit", cause = %self, "refused with a page");
         let page = RefusalPage {
             title: "Too many requests".to_owned(),
-            explanation: "More sign-ins arrived at once than this server takes.".to_owned(),
+            explanation: "More requests arrived at once than this server takes.".to_owned(),
             next_step: format!(
                 "Wait {} seconds, then reload this page. Nothing was lost.",
                 self.retry_after
@@ -342,6 +382,32 @@ mod tests {
         assert_eq!(tries(&registered, Network::V4([1, 2, 4])), 2);
         let shared = ClientId::PreRegistered("desk".to_owned());
         assert_eq!(tries(&shared, Network::V4([1, 2, 3])), 9);
+    }
+
+    #[test]
+    fn new_settings_refill_no_bucket() {
+        let at = |rate: &str| LimitSettings {
+            register: EndpointLimits {
+                per_address: Rate::parse(rate).ok(),
+                ..EndpointLimits::default()
+            },
+            ..LimitSettings::default()
+        };
+        let server = ServerSettings::default();
+        let granted = |limits: &Limits, last| {
+            let network = Network::V4([203, 0, last]);
+            (0..100)
+                .filter(|_| limits.request(Limited::Register, network).is_ok())
+                .count()
+        };
+        let first = limits(&at("10/1m"));
+        assert_eq!(granted(&first, 1), 10);
+        let same = first.succeeded_by(&at("10/1m"), &server, &SystemRandom);
+        assert_eq!((granted(&same, 1), granted(&same, 2)), (0, 10));
+        // The old house still answers requests in flight: both count in the same bucket.
+        assert_eq!(granted(&first, 2), 0);
+        let wider = same.succeeded_by(&at("20/1m"), &server, &SystemRandom);
+        assert_eq!((granted(&wider, 1), granted(&wider, 3)), (0, 20));
     }
 
     #[test]

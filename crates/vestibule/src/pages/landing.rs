@@ -17,7 +17,8 @@ use crate::settings::{ResourceSettings, Settings};
 
 /// The landing page. Only for browsers: a client that takes the origin for the MCP endpoint must not see a 200.
 pub async fn landing(State(house): State<Arc<House>>, request: Request) -> Response {
-    if !is_browser(request.method(), request.headers()) {
+    let shown = house.settings().pages.landing;
+    if !shown || !is_browser(request.method(), request.headers()) {
         return not_found(request.uri().path());
     }
     let settings = house.settings();
@@ -39,7 +40,7 @@ pub fn explain(
     resource: &ResourceSettings,
     request: &HeaderMap,
 ) {
-    if response.status() == StatusCode::UNAUTHORIZED {
+    if settings.pages.landing && response.status() == StatusCode::UNAUTHORIZED {
         write(
             response,
             settings,

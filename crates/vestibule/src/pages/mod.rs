@@ -46,6 +46,10 @@ pub enum Page {
 }
 
 /// What the user is asked to approve.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of them a sentence on the page"
+)]
 #[derive(Clone, Debug)]
 pub struct ConsentPage {
     /// What the client calls itself.
@@ -62,6 +66,8 @@ pub struct ConsentPage {
     pub redirect_uri: String,
     /// The redirect goes to this computer: anybody who runs a program here may be the client.
     pub loopback: bool,
+    /// True when the page offers to show the answer, for a client on another computer.
+    pub carry: bool,
     /// The redirect goes to whatever application claimed the scheme.
     pub private_use: bool,
     /// The scopes, one by one.

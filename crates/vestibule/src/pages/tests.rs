@@ -21,6 +21,7 @@ fn consent() -> ConsentPage {
         redirect_host: "localhost:1".to_owned(),
         redirect_uri: "http://localhost:1/'\"><b>".to_owned(),
         loopback: true,
+        carry: true,
         private_use: false,
         scopes: vec![
             ScopeLine::new("read", Some("Read <i>your</i> files")),
@@ -69,12 +70,9 @@ fn scopes_are_in_words_where_there_are_words() {
 }
 
 #[test]
-fn only_a_loopback_client_may_be_on_another_computer() {
-    let on = |loopback| {
-        let page = ConsentPage {
-            loopback,
-            ..consent()
-        };
+fn the_box_for_another_computer_is_there_only_where_it_is_offered() {
+    let on = |carry| {
+        let page = ConsentPage { carry, ..consent() };
         html(&Page::Consent(page), &ENGLISH).contains("name=\"elsewhere\"")
     };
     assert!(on(true));

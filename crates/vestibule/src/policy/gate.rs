@@ -309,11 +309,12 @@ fn without_body(request: Request) -> Request {
     Request::from_parts(parts, Body::empty())
 }
 
+/// For the log: a stranger chose the words, and how many.
 fn describe(target: Target<'_>) -> String {
-    match target.thing {
-        Some((_, name)) => format!("{}:{name}", target.method),
-        None => target.method.to_owned(),
-    }
+    let name = target.thing.map_or("", |(_, name)| name);
+    let separator = if target.thing.is_some() { ":" } else { "" };
+    let short = |text: &str| text.chars().take(128).collect::<String>();
+    format!("{}{separator}{}", short(target.method), short(name))
 }
 
 /// The JSON-RPC error for a list that cannot be filtered.

@@ -62,6 +62,14 @@ impl Discovery {
         }
     }
 
+    /// True when both read the same document and lay the same endpoints over it.
+    pub(super) fn looks_where(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && self.timeout == other.timeout
+            && self.fetches == other.fetches
+            && self.endpoints == other.endpoints
+    }
+
     /// The document. A stale one is better than none while the provider is away.
     pub async fn metadata(&self) -> Result<Arc<ProviderMetadata>, ProviderError> {
         self.known().await.map(|known| Arc::clone(&known.metadata))

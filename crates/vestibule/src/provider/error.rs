@@ -6,7 +6,7 @@ use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::jose::{ClaimsError, JwsError};
 
 /// A failed conversation with the provider. The text is for our log; [`ProviderError::outside`] is for the client.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum ProviderError {
     /// Not reachable, too slow, 5xx or 429. Nobody's grant is dead; come back in `retry_after` seconds.
     #[error("the provider is unavailable: {cause}")]

@@ -41,7 +41,7 @@ pub struct Provider {
     claims: Vec<ClaimMapping>,
     callback: String,
     outbound: Outbound,
-    discovery: Discovery,
+    discovery: Arc<Discovery>,
     clock: Arc<dyn Clock>,
 }
 
@@ -57,7 +57,7 @@ pub struct Identity {
 }
 
 /// What a token exchange or refresh gave.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ProviderTokens {
     /// The provider's access token. Never looked into: it may be opaque.
     pub access: AccessToken,
@@ -69,6 +69,15 @@ pub struct ProviderTokens {
     pub identity: Option<Identity>,
     /// What the provider says it granted; many say nothing (RFC 6749 §5.1: then it is what was asked for).
     pub scope: Option<ScopeSet>,
+}
+
+/// A refresh that the provider has done.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    /// What it gave. Its refresh token may be the only one that lives.
+    pub tokens: ProviderTokens,
+    /// Why the rest must not be used, such as an ID token that cannot be verified.
+    pub doubt: Option<ProviderError>,
 }
 
 /// What the provider sees of a sign-in.
@@ -97,6 +106,7 @@ impl Provider {
     ) -> Self {
         let profile = settings.preset;
         let discovery = Discovery::new(&settings, outbound.clone(), Arc::clone(&clock));
+        let discovery = Arc::new(discovery);
         Self {
             settings,
             profile,
@@ -106,6 +116,16 @@ impl Provider {
             discovery,
             clock,
         }
+    }
+
+    /// Keeps what `before` has found out about the same provider: its document and its keys. For a successor whose way
+    /// out is the same; a document that was read another way is read again.
+    #[must_use]
+    pub fn succeeding(mut self, before: &Self) -> Self {
+        if self.discovery.looks_where(&before.discovery) {
+            self.discovery = Arc::clone(&before.discovery);
+        }
+        self
     }
 
     /// Its id in the settings and in grants.

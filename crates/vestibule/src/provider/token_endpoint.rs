@@ -18,7 +18,7 @@ use vestibule_oauth::secret::{AccessToken, AuthorizationCode, IdToken, RefreshTo
 
 use super::id_token::{self, ExpectedIdToken};
 use super::profile::{IdentitySource, TokenEndpointAuth};
-use super::{Identity, Provider, ProviderError, ProviderTokens, form_urlencoded};
+use super::{Identity, Provider, ProviderError, ProviderTokens, Refreshed, form_urlencoded};
 
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -66,7 +66,10 @@ impl Provider {
             ("redirect_uri", self.callback.as_str()),
             ("code_verifier", verifier.expose()),
         ];
-        let tokens = self.token_request(&form, Some(nonce)).await?;
+        let Refreshed { tokens, doubt } = self.token_request(&form, Some(nonce)).await?;
+        if let Some(doubt) = doubt {
+            return Err(doubt);
+        }
         if tokens.identity.is_none() {
             return Err(ProviderError::Misconfigured(
                 "the token response has no id_token: 'openid' must be among provider.scopes and allowed at the provider".into(),
@@ -75,29 +78,38 @@ impl Provider {
         Ok(tokens)
     }
 
-    /// Refreshes. What the provider may have rotated is in the result; the caller keeps the old token otherwise.
-    pub async fn refresh(
-        &self,
-        refresh_token: &RefreshToken,
-    ) -> Result<ProviderTokens, ProviderError> {
+    /// Refreshes. What the provider may have rotated is in the result; the caller keeps the old token otherwise. A success
+    /// may come with a doubt: then the refresh happened and must be kept, but its tokens must not be used.
+    pub async fn refresh(&self, refresh_token: &RefreshToken) -> Result<Refreshed, ProviderError> {
         if let (Some(standing), IdentitySource::Api { subject }) =
             (standing(refresh_token), self.profile.identity)
         {
             // The API knows whether the token and its user still are.
             let identity = self.identity_by_api(&standing, subject).await?;
-            return Ok(ProviderTokens {
+            let tokens = ProviderTokens {
                 access: standing,
                 expires_at: self.clock.now().plus(UNSTATED_LIFETIME),
                 refresh: None,
                 identity: Some(identity),
                 scope: None,
+            };
+            return Ok(Refreshed {
+                tokens,
+                doubt: None,
             });
         }
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", refresh_token.expose()),
         ];
-        self.token_request(&form, None).await
+        match self.token_request(&form, None).await? {
+            // The user is gone, whatever else was given.
+            Refreshed {
+                doubt: Some(gone @ ProviderError::InvalidGrant(_)),
+                ..
+            } => Err(gone),
+            refreshed => Ok(refreshed),
+        }
     }
 
     /// Revokes a refresh token at the provider. A provider without a revocation endpoint is not an error: there the
@@ -130,7 +142,7 @@ impl Provider {
         &self,
         form: &[(&str, &str)],
         nonce: Option<&str>,
-    ) -> Result<ProviderTokens, ProviderError> {
+    ) -> Result<Refreshed, ProviderError> {
         let metadata = self.discovery.metadata().await?;
         let endpoint = metadata.token_endpoint.as_deref().ok_or_else(|| {
             ProviderError::Misconfigured("discovery names no token_endpoint".into())
@@ -156,19 +168,19 @@ impl Provider {
         let answer: TokenAnswer = serde_json::from_slice(response.body()).map_err(|error| {
             ProviderError::unavailable(format!("the token response is not JSON: {error}"))
         })?;
-        if answer
-            .token_type
-            .as_deref()
-            .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
-        {
-            return Err(ProviderError::BadAnswer(
-                "the provider's access token is not a bearer token".into(),
-            ));
-        }
-        let identity = self.identity(&answer, keys.as_deref(), nonce).await?;
+        let bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
+        let (identity, doubt) = if answer.token_type.as_ref().is_none_or(bearer) {
+            match self.identity(&answer, keys.as_deref(), nonce).await {
+                Ok(identity) => (identity, None),
+                Err(error) => (None, Some(error)),
+            }
+        } else {
+            let what = "the provider's access token is not a bearer token";
+            (None, Some(ProviderError::BadAnswer(what.into())))
+        };
         let api = matches!(self.profile.identity, IdentitySource::Api { .. });
         let never_ends = api && answer.refresh_token.is_none() && answer.expires_in.is_none();
-        Ok(ProviderTokens {
+        let tokens = ProviderTokens {
             expires_at: self
                 .clock
                 .now()
@@ -188,7 +200,8 @@ impl Provider {
                 .as_deref()
                 .map(ScopeSet::parse)
                 .filter(|scope| !scope.is_empty()),
-        })
+        };
+        Ok(Refreshed { tokens, doubt })
     }
 
     /// Who the answer is about. A refresh need not say it; where claims come from userinfo anyway, that is asked.

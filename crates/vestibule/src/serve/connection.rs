@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -15,16 +14,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
-use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::activity::{Activity, Expiry, Tracked, Watched};
+use super::front::{Door, Front};
 use super::{PeerAddr, ServeLimits};
 
 /// A connection whose peer has gone without a word (a closed laptop) is noticed after about two minutes; without this an
@@ -44,48 +42,39 @@ const HTTP2_STREAMS: u32 = 250;
 /// How long a connection may take to say goodbye after its idle time.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Serves connections with one router, one set of limits and perhaps one certificate.
+/// Serves connections: a connection keeps the limits and the certificate it began with, a request the router.
 pub(super) struct Acceptor {
-    router: Router,
-    limits: ServeLimits,
-    tls: Option<TlsAcceptor>,
-    http: auto::Builder<TokioExecutor>,
+    front: Arc<Front>,
     drain: CancellationToken,
 }
 
+/// What speaks HTTP on a connection with these limits.
+pub(super) fn http(limits: &ServeLimits) -> auto::Builder<TokioExecutor> {
+    let max_header_bytes = limits.max_header_bytes.max(8 << 10);
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        // `Activity` bounds headers and idleness apart; hyper has one timer for both.
+        .header_read_timeout(None)
+        // A client that goes away takes its handler with it.
+        .half_close(false)
+        .max_buf_size(max_header_bytes);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX));
+    http
+}
+
 impl Acceptor {
-    pub(super) fn new(
-        router: Router,
-        limits: ServeLimits,
-        tls: Option<Arc<ServerConfig>>,
-        drain: CancellationToken,
-    ) -> Self {
-        let max_header_bytes = limits.max_header_bytes.max(8 << 10);
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
-            // `Activity` bounds headers and idleness apart; hyper has one timer for both.
-            .header_read_timeout(None)
-            // A client that goes away takes its handler with it.
-            .half_close(false)
-            .max_buf_size(max_header_bytes);
-        http.http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HTTP2_PING_INTERVAL)
-            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .max_concurrent_streams(HTTP2_STREAMS)
-            .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX));
-        Self {
-            router,
-            limits,
-            tls: tls.map(TlsAcceptor::from),
-            http,
-            drain,
-        }
+    pub(super) fn new(front: Arc<Front>, drain: CancellationToken) -> Self {
+        Self { front, drain }
     }
 
-    pub(super) fn limits(&self) -> &ServeLimits {
-        &self.limits
+    pub(super) fn front(&self) -> &Front {
+        &self.front
     }
 
     /// Serves one connection until it is closed.
@@ -98,14 +87,15 @@ impl Acceptor {
             tracing::debug!(%error, %peer, "a connection was gone before it was served");
             return;
         }
-        let Some(tls) = &self.tls else {
-            return self.serve_stream(stream, peer, false).await;
+        let door = self.front.door();
+        let Some(tls) = &door.tls else {
+            return self.serve_stream(&door, stream, peer, false).await;
         };
-        let handshake = timeout(self.limits.handshake_timeout, tls.accept(stream));
+        let handshake = timeout(door.limits.handshake_timeout, tls.accept(stream));
         match self.drain.run_until_cancelled(handshake).await {
             Some(Ok(Ok(stream))) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.serve_stream(stream, peer, http2).await;
+                self.serve_stream(&door, stream, peer, http2).await;
             }
             Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "TLS handshake failed"),
             Some(Err(_)) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -115,24 +105,25 @@ impl Acceptor {
 
     async fn serve_stream(
         &self,
+        door: &Door,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
         http2: bool,
     ) {
-        let activity = Activity::new(self.limits, http2);
+        let activity = Activity::new(door.limits, http2);
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             let in_flight = activity.request(request.version() == http::Version::HTTP_2);
             request.extensions_mut().insert(PeerAddr(peer));
             let request: Request = request.map(Body::new);
             // A `Router` is always ready, and cloning it clones one `Arc`.
-            let response = self.router.clone().call(request);
+            let response = self.front.router().call(request);
             async move {
                 let response = response.await;
                 response.map(|response| response.map(|body| Tracked::new(body, in_flight)))
             }
         });
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));
-        let connection = self.http.serve_connection(stream, service);
+        let connection = door.http.serve_connection(stream, service);
         drive(connection, &activity, &self.drain, peer).await;
     }
 }

@@ -175,7 +175,7 @@ impl ClientSettings {
             }
             self.document_max_bytes = most.value;
         }
-        if let Some(directory) = section.name("documents_dir") {
+        if let Some(directory) = section.path("documents_dir") {
             match read_documents(&problems.resolve(&directory), &self.private_use_schemes) {
                 Ok(pinned) => self.pinned = pinned,
                 Err(message) => problems.add(&directory.spot, message),

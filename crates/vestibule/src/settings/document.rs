@@ -136,7 +136,7 @@ pub(super) fn lay_over(root: &mut BTreeMap<String, Entry>, env: &dyn Strings, pr
             continue;
         };
         let place = Place::Variable(name);
-        if let Err(message) = insert(root, &path, value, &place) {
+        if let Err(message) = insert(root, &path, Value::Text(value), &place) {
             problems.add(
                 &Spot {
                     key: path.join("."),
@@ -148,10 +148,11 @@ pub(super) fn lay_over(root: &mut BTreeMap<String, Entry>, env: &dyn Strings, pr
     }
 }
 
-fn insert(
+/// Puts a variable's value at `path`, making the sections on the way.
+pub(super) fn insert(
     table: &mut BTreeMap<String, Entry>,
     path: &[String],
-    text: String,
+    value: Value,
     place: &Place,
 ) -> Result<(), String> {
     let [key, rest @ ..] = path else {
@@ -171,7 +172,7 @@ fn insert(
         table.insert(
             key.clone(),
             Entry {
-                value: Value::Text(text),
+                value,
                 place: place.clone(),
             },
         );
@@ -187,7 +188,7 @@ fn insert(
         place: place.clone(),
     });
     match (&mut entry.value, index) {
-        (Value::Table(inner), None) => insert(inner, rest, text, place),
+        (Value::Table(inner), None) => insert(inner, rest, value, place),
         (Value::List(items), Some(index)) => {
             if index > items.len() {
                 return Err(format!(
@@ -203,16 +204,16 @@ fn insert(
             }
             match items.get_mut(index).map(|item| &mut item.value) {
                 Some(Value::Table(inner)) if rest.len() > 1 => {
-                    insert(inner, rest.get(1..).unwrap_or_default(), text, place)
+                    insert(inner, rest.get(1..).unwrap_or_default(), value, place)
                 }
                 _ => Err(format!(
                     "set all of `{key}` in one variable, separated by commas"
                 )),
             }
         }
-        (value, _) => Err(format!(
+        (other, _) => Err(format!(
             "`{key}` is {}, not {}",
-            value.kind(),
+            other.kind(),
             if index.is_some() {
                 "a list"
             } else {

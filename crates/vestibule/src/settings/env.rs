@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub(super) const PREFIX: &str = "VESTIBULE__";
 
 /// Named strings from outside: the process environment in production, a map in tests.
-pub trait Strings {
+pub trait Strings: Send + Sync {
     /// The value of `name`, when it is set.
     fn get(&self, name: &str) -> Option<String>;
 

@@ -8,6 +8,9 @@ use super::problem::{Located, Problems};
 use super::section::Section;
 use super::units;
 
+/// A rate or `off`, for editors.
+const RATE_PATTERN: &str = "^([0-9]+ */ *[0-9]+ *(ms|s|m|min|h|d)?|[oO][fF][fF])$";
+
 /// A bucket of requests that refills evenly: written `"600/1m"`, 600 at once and 600 a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -105,6 +108,8 @@ pub struct LimitSettings {
     pub revoke: EndpointLimits,
     /// `/register`.
     pub register: EndpointLimits,
+    /// `/logout`.
+    pub logout: EndpointLimits,
     /// The protected resources, after sign-in.
     pub mcp: EndpointLimits,
 }
@@ -142,6 +147,7 @@ impl Default for LimitSettings {
                 total: rate(6_000),
                 ..EndpointLimits::default()
             },
+            logout: browser,
             mcp: EndpointLimits::default(),
         }
     }
@@ -186,6 +192,7 @@ impl LimitSettings {
                 &mut settings.register,
                 &["per_address", "total"],
             ),
+            ("logout", &mut settings.logout, &["per_address", "total"]),
             ("mcp", &mut settings.mcp, &["per_user"]),
         ] {
             target.read(section.section(key), kinds);
@@ -201,7 +208,7 @@ impl EndpointLimits {
         let mut per_address = None;
         let mut total = None;
         for kind in kinds {
-            let Some(written) = section.parsed(kind, rate_or_off) else {
+            let Some(written) = section.parsed_like(kind, RATE_PATTERN, rate_or_off) else {
                 continue;
             };
             match *kind {

@@ -1,30 +1,40 @@
 //! The configuration: read from a TOML file and the environment into settings that are checked, complete and free of
 //! contradictions (facts/rust.md B.7 "as written, as meant").
 //!
-//! The environment beats the file, the file beats the defaults. Every key has a variable: `provider.client_id` is
+//! The environment beats the file, the file beats the preset's defaults, and those beat the general ones. The variables of
+//! another server that this one may replace (`aliases.rs`) are the weakest of the environment. Every key has a variable: `provider.client_id` is
 //! `VESTIBULE__PROVIDER__CLIENT_ID`, the path of the first resource is `VESTIBULE__RESOURCE__0__PATH`; lists are separated
-//! by commas. Every secret can stand in a file of its own: `client_secret_file`. File names in the configuration file are
-//! relative to it.
+//! by commas. Every secret can stand in a file of its own, `client_secret_file`, or elsewhere, `client_secret =
+//! "aws-sm:NAME"`. File names in the configuration file are relative to it.
 
+mod aliases;
 mod clients;
 mod consent;
+mod describe;
 mod document;
 mod env;
+mod explain;
 mod limits;
+mod pages;
 mod problem;
 mod provider;
+mod record;
+mod reference;
 mod resource;
 mod rule;
+mod schema;
 mod scope;
 mod section;
 mod server;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod units;
+pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
@@ -33,19 +43,31 @@ use zeroize::Zeroizing;
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
+pub use explain::{InForce, Origin as ValueOrigin};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
+pub use pages::PagesSettings;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
+pub use reference::{NoSecretSource, SecretError, SecretPlace, SecretReference, SecretSource};
 pub use resource::{CredentialSettings, ResourceSettings};
+pub use schema::schema;
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
+pub use store::{StorePlace, StoreSettings};
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};
+use record::Asked;
+use reference::Fetched;
 use section::Section;
 
+use crate::keys::rotation::DEFAULT_AFTER;
 use crate::provider::profile;
+
+const DEFAULT_ROTATE_AFTER: Duration = Duration::from_secs(DEFAULT_AFTER);
+/// A rotation takes days when it is run once a day.
+const SHORTEST_ROTATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -64,16 +86,37 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// Where the key ring is.
     pub keys: KeysSettings,
+    /// How long a key is in use before we warn that it has no successor; zero for never.
+    pub rotate_keys_after: Duration,
+    /// Where grants and revocations are kept.
+    pub store: StoreSettings,
     /// Who may register, and the clients that are known beforehand.
     pub clients: ClientSettings,
     /// Whether consent may be remembered.
     pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
+    /// Which pages are shown.
+    pub pages: PagesSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but unwise, one sentence each, to be logged at start.
     pub warnings: Vec<String>,
+    /// What else is worth a line in the log at start.
+    pub notes: Vec<String>,
+    /// Every file and directory that is named here: the configuration file itself is not among them.
+    pub files: Vec<PathBuf>,
+}
+
+/// A configuration, right or wrong, with all there is to say about it: for `check` and `config explain`.
+#[derive(Debug)]
+pub struct Report {
+    /// The settings, or every problem.
+    pub outcome: Result<Settings, SettingsError>,
+    /// What is allowed but unwise.
+    pub warnings: Vec<Problem>,
+    file: Option<String>,
+    asked: Vec<Asked>,
 }
 
 /// Where the key ring is.
@@ -103,53 +146,44 @@ impl Settings {
             further_providers: Vec::new(),
             resources,
             keys,
+            rotate_keys_after: DEFAULT_ROTATE_AFTER,
+            store: StoreSettings::default(),
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
+            pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
+            notes: Vec::new(),
+            files: Vec::new(),
         }
     }
 
-    /// Reads the file at `path`, if there is one, and the environment over it.
+    /// Reads the file at `path`, if there is one, and the environment over it. A secret that stands elsewhere is a
+    /// problem; [`Settings::load_with`] fetches it.
     pub fn load(path: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
-        let Some(path) = path else {
-            return Self::read("", None, env);
-        };
-        match std::fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => Self::read(&text, Some(path), env),
-            Err(error) => {
-                let problem = Problem {
-                    place: Place::Nowhere,
-                    file: Some(path.display().to_string()),
-                    key: String::new(),
-                    message: format!("cannot read the configuration file: {error}"),
-                };
-                Err(SettingsError::new(vec![problem]))
-            }
-        }
+        Report::load(path, env).outcome
+    }
+
+    /// The same with the secrets that stand elsewhere, fetched from `source`. They are fetched anew each time.
+    pub async fn load_with(
+        path: Option<&Path>,
+        env: &dyn Strings,
+        source: &dyn SecretSource,
+    ) -> Result<Self, SettingsError> {
+        Report::load_with(path, env, source).await.outcome
     }
 
     /// Reads `text` as if it stood in a file `name`, and the environment over it.
     pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Result<Self, SettingsError> {
-        Self::read(text, Some(Path::new(name)), env)
-    }
-
-    fn read(text: &str, file: Option<&Path>, env: &dyn Strings) -> Result<Self, SettingsError> {
-        let problems = Problems::new(file.map(Path::to_path_buf));
-        let settings = document::from_toml(text, &problems).and_then(|mut document| {
-            document::lay_over(&mut document, env, &problems);
-            Self::understand(document, &problems)
-        });
-        let (mut settings, warnings) = problems.judge(settings)?;
-        settings.warnings = warnings;
-        Ok(settings)
+        Report::from_toml(text, name, env).outcome
     }
 
     /// From what was written to what is meant. `None` means that there are problems.
     fn understand(
         document: BTreeMap<String, document::Entry>,
         problems: &Problems,
+        env: &dyn Strings,
     ) -> Option<Self> {
         let mut root = Section::root(document, problems);
         let public_url = root.parsed("public_url", Origin::parse);
@@ -170,10 +204,14 @@ impl Settings {
             &ids,
             problems,
         );
-        let keys = KeysSettings::read(root.section("keys"));
+        let mut keys = root.section("keys");
+        let rotate_keys_after = rotate_after(&mut keys);
+        let keys = KeysSettings::read(keys);
+        let store = StoreSettings::read(root.section("store"), env);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
+        let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
         let mut providers = providers?.into_iter();
@@ -185,11 +223,16 @@ impl Settings {
             resources,
             tokens,
             keys: keys?,
+            rotate_keys_after,
+            store,
             clients,
             consent,
             limits,
+            pages,
             log,
             warnings: Vec::new(),
+            notes: Vec::new(),
+            files: Vec::new(),
         };
         settings.check_providers(problems);
         Some(settings)
@@ -276,13 +319,121 @@ impl Settings {
     }
 }
 
+impl Report {
+    /// Reads the file at `path`, if there is one, and the environment over it. A secret that stands elsewhere is a
+    /// problem; [`Report::load_with`] fetches it.
+    pub fn load(path: Option<&Path>, env: &dyn Strings) -> Self {
+        match text_of(path) {
+            Ok(text) => Self::read(&text, path, env, Fetched::new()).0,
+            Err(unreadable) => *unreadable,
+        }
+    }
+
+    /// The same with the secrets that stand elsewhere, fetched from `source`.
+    pub async fn load_with(
+        path: Option<&Path>,
+        env: &dyn Strings,
+        source: &dyn SecretSource,
+    ) -> Self {
+        let text = match text_of(path) {
+            Ok(text) => text,
+            Err(unreadable) => return *unreadable,
+        };
+        let (report, references) = Self::read(&text, path, env, Fetched::new());
+        if references.is_empty() {
+            return report;
+        }
+        let fetched = reference::fetch_all(references, source).await;
+        Self::read(&text, path, env, fetched).0
+    }
+
+    /// Reads `text` as if it stood in a file `name`, and the environment over it.
+    pub fn from_toml(text: &str, name: &str, env: &dyn Strings) -> Self {
+        Self::read(text, Some(Path::new(name)), env, Fetched::new()).0
+    }
+
+    /// What `text` means, and the references in it that are not among `fetched`.
+    fn read(
+        text: &str,
+        file: Option<&Path>,
+        env: &dyn Strings,
+        fetched: Fetched,
+    ) -> (Self, Vec<SecretReference>) {
+        let problems = Problems::new(file.map(Path::to_path_buf), fetched);
+        let settings = document::from_toml(text, &problems).and_then(|mut document| {
+            aliases::lay_over(&mut document, env, &problems);
+            document::lay_over(&mut document, env, &problems);
+            Settings::understand(document, &problems, env)
+        });
+        let references = problems.references();
+        let judgement = problems.judge(settings);
+        let warnings = judgement.warnings;
+        let sentence = |warning: &Problem| format!("{}: {}", warning.key, warning.message);
+        let outcome = judgement.outcome.map(|settings| Settings {
+            warnings: warnings.iter().map(sentence).collect(),
+            notes: judgement.notes,
+            files: judgement.files,
+            ..settings
+        });
+        let report = Self {
+            outcome,
+            warnings,
+            file: file.map(|file| file.display().to_string()),
+            asked: judgement.asked,
+        };
+        (report, references)
+    }
+}
+
+/// The configuration file's text; nothing when there is no file.
+fn text_of(path: Option<&Path>) -> Result<Zeroizing<String>, Box<Report>> {
+    let Some(path) = path else {
+        return Ok(Zeroizing::default());
+    };
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    text.map_err(|error| {
+        let file = Some(path.display().to_string());
+        let problem = Problem {
+            place: Place::Nowhere,
+            file: file.clone(),
+            key: String::new(),
+            message: format!("cannot read the configuration file: {error}"),
+        };
+        Box::new(Report {
+            outcome: Err(SettingsError::new(vec![problem], Vec::new())),
+            warnings: Vec::new(),
+            file,
+            asked: Vec::new(),
+        })
+    })
+}
+
+/// Every key that is read, in the order of reading, with `0` for the index of list elements.
+fn survey() -> Vec<Asked> {
+    let problems = Problems::survey();
+    let nothing = Settings::understand(BTreeMap::new(), &problems, &NoEnvironment);
+    problems.judge(nothing).asked
+}
+
+/// `keys.rotate_after`.
+fn rotate_after(section: &mut Section<'_>) -> Duration {
+    let Some(written) = section.duration("rotate_after") else {
+        return DEFAULT_ROTATE_AFTER;
+    };
+    if !written.value.is_zero() && written.value < SHORTEST_ROTATION {
+        let message = "must be at least 7d, or 0 for no warning";
+        section.problems().add(&written.spot, message);
+    }
+    written.value
+}
+
 impl KeysSettings {
     /// `file` (or `ring_file`, the name that the rule for secrets gives it), or `ring` with the text itself.
     fn read(mut section: Section<'_>) -> Option<Self> {
         let problems = section.problems();
-        let inline = section.text("ring");
-        let file = section.name("file");
-        let ring_file = section.name("ring_file");
+        let inline = section.hidden_text("ring");
+        let file = section.path("file");
+        let ring_file = section.path("ring_file");
         let variable = |spot: &Spot| matches!(spot.place, Place::Variable(_));
         let spots: Vec<&Spot> = [&inline, &file, &ring_file]
             .into_iter()
@@ -305,7 +456,7 @@ impl KeysSettings {
         section.finish();
         let wins = |spot: &Spot| variable(spot) == from_variables;
         if let Some(inline) = inline.filter(|inline| wins(&inline.spot)) {
-            return Some(Self::Inline(Secret::new(inline.value)));
+            return problems.secret(inline).map(|ring| Self::Inline(ring.value));
         }
         let file = [file, ring_file]
             .into_iter()

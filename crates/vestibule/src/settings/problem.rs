@@ -6,22 +6,32 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use vestibule_oauth::secret::Secret;
+
+use super::record::{Asked, Record};
+use super::reference::{Fetched, SecretReference};
 
 /// Everything that is wrong with a configuration. Prints one line for each problem.
 #[derive(Debug, Error)]
 #[error("{}", self.lines())]
 pub struct SettingsError {
     problems: Vec<Problem>,
+    files: Vec<PathBuf>,
 }
 
 impl SettingsError {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems }
+    pub(super) fn new(problems: Vec<Problem>, files: Vec<PathBuf>) -> Self {
+        Self { problems, files }
     }
 
     /// The problems, in the order in which they were found; never empty.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The files that the configuration names, as far as it was understood.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn lines(&self) -> String {
@@ -41,6 +51,17 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, in one sentence without a full stop. Never holds the value of a secret.
     pub message: String,
+}
+
+impl Problem {
+    /// What to write instead, where the message knows it: the text in quotes after "did you mean" or "write".
+    pub fn suggestion(&self) -> Option<&str> {
+        let quoted = |phrase: &str, quote: char| {
+            let (_, rest) = self.message.split_once(&format!("{phrase} {quote}"))?;
+            rest.split(quote).next().filter(|text| !text.is_empty())
+        };
+        quoted("did you mean", '`').or_else(|| quoted("write", '\''))
+    }
 }
 
 impl fmt::Display for Problem {
@@ -98,43 +119,122 @@ pub(super) struct Spot {
     pub(super) place: Place,
 }
 
-/// Collects problems and warnings while a configuration is read.
-#[derive(Debug)]
+/// Collects problems and warnings while a configuration is read, and what was asked for.
+#[derive(Debug, Default)]
 pub(super) struct Problems {
     file: Option<PathBuf>,
+    survey: bool,
     found: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<String>>,
+    warnings: RefCell<Vec<Problem>>,
+    notes: RefCell<Vec<String>>,
+    files: RefCell<Vec<PathBuf>>,
+    record: Record,
+    fetched: Fetched,
+    references: RefCell<Vec<SecretReference>>,
+}
+
+/// What a reading came to.
+pub(super) struct Judgement<T> {
+    pub(super) outcome: Result<T, SettingsError>,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) notes: Vec<String>,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) asked: Vec<Asked>,
 }
 
 impl Problems {
-    pub(super) fn new(file: Option<PathBuf>) -> Self {
+    pub(super) fn new(file: Option<PathBuf>, fetched: Fetched) -> Self {
         Self {
             file,
-            found: RefCell::default(),
-            warnings: RefCell::default(),
+            fetched,
+            ..Self::default()
         }
+    }
+
+    /// For reading nothing, to learn what is asked for: every optional section and one element of every list is there.
+    pub(super) fn survey() -> Self {
+        Self {
+            survey: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_survey(&self) -> bool {
+        self.survey
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
     }
 
     /// Records that the value at `spot` is wrong.
     pub(super) fn add(&self, spot: &Spot, message: impl Into<String>) {
-        self.found.borrow_mut().push(Problem {
-            place: spot.place.clone(),
-            file: self.file.as_ref().map(|file| file.display().to_string()),
-            key: spot.key.clone(),
-            message: message.into(),
-        });
+        let problem = self.problem(spot, message.into());
+        self.found.borrow_mut().push(problem);
     }
 
     /// Records something that is allowed but unwise.
     pub(super) fn warn(&self, spot: &Spot, message: &str) {
-        self.warnings
-            .borrow_mut()
-            .push(format!("{}: {message}", spot.key));
+        let problem = self.problem(spot, message.to_owned());
+        self.warnings.borrow_mut().push(problem);
+    }
+
+    /// Records something that is worth a line in the log.
+    pub(super) fn remark(&self, note: String) {
+        self.notes.borrow_mut().push(note);
+    }
+
+    fn problem(&self, spot: &Spot, message: String) -> Problem {
+        Problem {
+            place: spot.place.clone(),
+            file: self.file.as_ref().map(|file| file.display().to_string()),
+            key: spot.key.clone(),
+            message,
+        }
+    }
+
+    /// A file beside the configuration file; in the working directory when there is none.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        let directory = self.file.as_deref().and_then(Path::parent);
+        directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
+    }
+
+    /// The secret that is written as `text`, or that `text` refers to.
+    pub(super) fn secret(&self, text: Located<String>) -> Option<Located<Secret>> {
+        let reference = match SecretReference::parse(&text.value) {
+            None => return Some(text.map(Secret::new)),
+            Some(Ok(reference)) => reference,
+            Some(Err(message)) => {
+                self.add(&text.spot, message);
+                return None;
+            }
+        };
+        match self.fetched.get(&reference) {
+            Some(Ok(secret)) => return Some(text.map(|_| secret.clone())),
+            Some(Err(error)) => self.add(&text.spot, format!("{reference}: {error}")),
+            None => {
+                self.add(&text.spot, format!("{reference}: was not fetched"));
+                self.references.borrow_mut().push(reference);
+            }
+        }
+        None
+    }
+
+    /// The references that nobody has fetched.
+    pub(super) fn references(&self) -> Vec<SecretReference> {
+        self.references.take()
     }
 
     /// A path as written at `spot`: relative to the configuration file when it stands there, else to the working
-    /// directory.
+    /// directory. Remembered, so that a change of the file can be noticed.
     pub(super) fn resolve(&self, written: &Located<String>) -> PathBuf {
+        let path = self.locate(written);
+        self.files.borrow_mut().push(path.clone());
+        path
+    }
+
+    /// The same for a file that is not configuration: it may change as it likes.
+    pub(super) fn locate(&self, written: &Located<String>) -> PathBuf {
         let directory = self.file.as_deref().and_then(Path::parent);
         match (&written.spot.place, directory) {
             (Place::File { .. }, Some(directory)) => directory.join(&written.value),
@@ -142,11 +242,12 @@ impl Problems {
         }
     }
 
-    /// `settings` when nothing was wrong, with the warnings.
-    pub(super) fn judge<T>(self, settings: Option<T>) -> Result<(T, Vec<String>), SettingsError> {
+    /// `settings` when nothing was wrong, with all there is to say about the reading.
+    pub(super) fn judge<T>(self, settings: Option<T>) -> Judgement<T> {
         let mut found = self.found.into_inner();
-        match settings {
-            Some(settings) if found.is_empty() => Ok((settings, self.warnings.into_inner())),
+        let files = self.files.into_inner();
+        let outcome = match settings {
+            Some(settings) if found.is_empty() => Ok(settings),
             _ => {
                 if found.is_empty() {
                     found.push(Problem {
@@ -156,8 +257,15 @@ impl Problems {
                         message: "the configuration is incomplete".to_owned(),
                     });
                 }
-                Err(SettingsError::new(found))
+                Err(SettingsError::new(found, files.clone()))
             }
+        };
+        Judgement {
+            outcome,
+            warnings: self.warnings.into_inner(),
+            notes: self.notes.into_inner(),
+            files,
+            asked: self.record.into_asked(),
         }
     }
 }

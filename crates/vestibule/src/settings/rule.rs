@@ -297,7 +297,7 @@ fn read_claims(sections: Vec<Section<'_>>, problems: &Problems) -> Vec<(String, 
     for mut section in sections {
         let name = section.name("name");
         let name = section.required("name", name);
-        let equals = section.text("equals");
+        let equals = section.parsed("equals", |text| Ok::<_, String>(text.to_owned()));
         let one_of = section.list("one_of");
         let present = section.flag("present");
         let written = [

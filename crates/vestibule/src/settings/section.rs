@@ -11,6 +11,7 @@ use vestibule_oauth::secret::Secret;
 use super::document::{Entry, Value};
 use super::env::variable_for;
 use super::problem::{Located, Place, Problems, Spot, closest};
+use super::record::{ANY_NAME, Kind, dotted};
 use super::units;
 
 /// A section of the document, with the keys that were asked for.
@@ -61,20 +62,19 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Text.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<Located<String>> {
-        self.parsed(key, |text| Ok::<_, String>(text.to_owned()))
+    /// Text that must not be shown again, where no file can hold it instead (see [`Section::secret`]).
+    pub(super) fn hidden_text(&mut self, key: &'static str) -> Option<Located<String>> {
+        self.text_as(key, Kind::Secret, |text| Ok::<_, String>(text.to_owned()))
     }
 
     /// Text that is not blank.
     pub(super) fn name(&mut self, key: &'static str) -> Option<Located<String>> {
-        self.parsed(key, |text| {
-            if text.trim().is_empty() {
-                Err("must not be empty")
-            } else {
-                Ok(text.to_owned())
-            }
-        })
+        self.text_as(key, Kind::Text, not_blank)
+    }
+
+    /// The path of a file or directory, as written.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<Located<String>> {
+        self.text_as(key, Kind::Path, not_blank)
     }
 
     /// Text that a rule makes into something.
@@ -83,7 +83,26 @@ impl<'a> Section<'a> {
         key: &'static str,
         rule: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Located<T>> {
-        let (entry, spot) = self.take(key)?;
+        self.text_as(key, Kind::Text, rule)
+    }
+
+    /// The same for text that a regular expression describes, for editors; the rule decides.
+    pub(super) fn parsed_like<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        pattern: &'static str,
+        rule: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Located<T>> {
+        self.text_as(key, Kind::Pattern(pattern), rule)
+    }
+
+    fn text_as<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        kind: Kind,
+        rule: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Located<T>> {
+        let (entry, spot) = self.take(key, kind)?;
         let Value::Text(text) = entry.value else {
             return self.wrong_kind(&spot, "text", &entry.value);
         };
@@ -96,7 +115,8 @@ impl<'a> Section<'a> {
         key: &'static str,
         words: &[(&'static str, T)],
     ) -> Option<Located<T>> {
-        self.parsed(key, |text| {
+        let kind = Kind::Word(words.iter().map(|(word, _)| *word).collect());
+        self.text_as(key, kind, |text| {
             let found = words
                 .iter()
                 .find(|(word, _)| word.eq_ignore_ascii_case(text));
@@ -115,7 +135,7 @@ impl<'a> Section<'a> {
 
     /// True or false.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<Located<bool>> {
-        let (entry, spot) = self.take(key)?;
+        let (entry, spot) = self.take(key, Kind::Flag)?;
         match (entry.value, &spot.place) {
             (Value::Boolean(value), _) => Some(Located { value, spot }),
             (Value::Text(text), Place::Variable(_)) => {
@@ -130,7 +150,7 @@ impl<'a> Section<'a> {
 
     /// A number of things.
     pub(super) fn count(&mut self, key: &'static str) -> Option<Located<usize>> {
-        let (entry, spot) = self.take(key)?;
+        let (entry, spot) = self.take(key, Kind::Count)?;
         let text = match (entry.value, &spot.place) {
             (Value::Integer(number), _) => number.to_string(),
             (Value::Text(text), Place::Variable(_)) => text,
@@ -144,21 +164,23 @@ impl<'a> Section<'a> {
 
     /// A duration: `"1h"`, or whole seconds.
     pub(super) fn duration(&mut self, key: &'static str) -> Option<Located<Duration>> {
-        self.measured(key, "a duration such as \"90s\"", units::duration)
+        let wanted = "a duration such as \"90s\"";
+        self.measured(key, Kind::Duration, wanted, units::duration)
     }
 
     /// A number of bytes: `"64KiB"`, or a plain number.
     pub(super) fn size(&mut self, key: &'static str) -> Option<Located<usize>> {
-        self.measured(key, "a size such as \"64KiB\"", units::size)
+        self.measured(key, Kind::Size, "a size such as \"64KiB\"", units::size)
     }
 
     fn measured<T>(
         &mut self,
         key: &'static str,
+        kind: Kind,
         wanted: &str,
         rule: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Located<T>> {
-        let (entry, spot) = self.take(key)?;
+        let (entry, spot) = self.take(key, kind)?;
         match entry.value {
             Value::Integer(number) => self.judged(spot, rule(&number.to_string())),
             Value::Text(text) => self.judged(spot, rule(&text)),
@@ -168,7 +190,11 @@ impl<'a> Section<'a> {
 
     /// A list of texts; in a variable, separated by commas.
     pub(super) fn list(&mut self, key: &'static str) -> Option<Located<Vec<Located<String>>>> {
-        let (entry, spot) = self.take(key)?;
+        self.list_as(key, Kind::List)
+    }
+
+    fn list_as(&mut self, key: &'static str, kind: Kind) -> Option<Located<Vec<Located<String>>>> {
+        let (entry, spot) = self.take(key, kind)?;
         match (entry.value, &spot.place) {
             (Value::List(items), _) => {
                 let value = items.into_iter().enumerate().filter_map(|(index, item)| {
@@ -230,7 +256,7 @@ impl<'a> Section<'a> {
                 ..
             })
         ) {
-            let text = self.text(key)?;
+            let text = self.text_as(key, Kind::Scopes, |text| Ok::<_, String>(text.to_owned()))?;
             let tokens = text
                 .value
                 .split([' ', ','])
@@ -243,7 +269,7 @@ impl<'a> Section<'a> {
                 spot: text.spot,
             });
         }
-        let list = self.list(key)?;
+        let list = self.list_as(key, Kind::Scopes)?;
         let value = list
             .value
             .iter()
@@ -268,7 +294,7 @@ impl<'a> Section<'a> {
 
     /// The path of a file that must be readable.
     pub(super) fn file(&mut self, key: &'static str) -> Option<Located<PathBuf>> {
-        let written = self.name(key)?;
+        let written = self.path(key)?;
         let path = self.problems.resolve(&written);
         if let Err(error) = std::fs::File::open(&path) {
             self.problems.add(
@@ -280,19 +306,26 @@ impl<'a> Section<'a> {
         Some(written.map(|_| path))
     }
 
-    /// A secret, written as `key` or in the file that `key_file` names. A variable beats the file, whichever of the two
-    /// it sets; both in one place is a contradiction.
+    /// A secret, written as `key`, in the file that `key_file` names, or elsewhere, with a reference as `key`. A variable
+    /// beats the file, whichever of the two it sets; both in one place is a contradiction.
     pub(super) fn secret(
         &mut self,
         key: &'static str,
         key_file: &'static str,
     ) -> Option<Located<Secret>> {
-        let direct = self.text(key);
-        let file = self.name(key_file);
+        let direct = self.hidden_text(key);
+        let file = self.text_as(key_file, Kind::SecretFile(key), not_blank);
+        let overrule = |key| self.problems.record().overrule(&self.path_to(key));
         let (direct, file) = match (direct, file) {
             (Some(direct), Some(file)) => match (&direct.spot.place, &file.spot.place) {
-                (Place::Variable(_), Place::File { .. }) => (Some(direct), None),
-                (Place::File { .. }, Place::Variable(_)) => (None, Some(file)),
+                (Place::Variable(_), Place::File { .. }) => {
+                    overrule(key_file);
+                    (Some(direct), None)
+                }
+                (Place::File { .. }, Place::Variable(_)) => {
+                    overrule(key);
+                    (None, Some(file))
+                }
                 _ => {
                     self.problems.add(
                         &file.spot,
@@ -304,7 +337,7 @@ impl<'a> Section<'a> {
             one => one,
         };
         let secret = match (direct, file) {
-            (Some(direct), _) => direct.map(Secret::new),
+            (Some(direct), _) => self.problems.secret(direct)?,
             (None, Some(file)) => {
                 let path = self.problems.resolve(&file);
                 match std::fs::read_to_string(&path) {
@@ -332,8 +365,12 @@ impl<'a> Section<'a> {
 
     /// A section within this one; an empty one when it is not written.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
+        self.section_as(key, Kind::Section)
+    }
+
+    fn section_as(&mut self, key: &'static str, kind: Kind) -> Self {
         let path = self.path_to(key);
-        match self.take(key) {
+        match self.take(key, kind) {
             Some((
                 Entry {
                     value: Value::Table(entries),
@@ -352,7 +389,7 @@ impl<'a> Section<'a> {
     /// A section within this one, when it is written.
     pub(super) fn optional_section(&mut self, key: &'static str) -> Option<Self> {
         let section = self.section(key);
-        section.is_written().then_some(section)
+        (section.is_written() || self.problems.is_survey()).then_some(section)
     }
 
     /// True when one of `keys` was asked for and written, rightly or wrongly.
@@ -367,8 +404,17 @@ impl<'a> Section<'a> {
 
     /// The sections of a list (`[[key]]`).
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        self.sections_as(key, Kind::Sections)
+    }
+
+    fn sections_as(&mut self, key: &'static str, kind: Kind) -> Vec<Self> {
         let path = self.path_to(key);
-        let Some((entry, spot)) = self.take(key) else {
+        let Some((entry, spot)) = self.take(key, kind) else {
+            if self.problems.is_survey() {
+                let first = path.into_iter().chain(["0".to_owned()]).collect();
+                let section = Section::new(BTreeMap::new(), first, Place::Nowhere, self.problems);
+                return vec![section];
+            }
             return Vec::new();
         };
         let Value::List(items) = entry.value else {
@@ -405,15 +451,18 @@ impl<'a> Section<'a> {
             Some(Entry {
                 value: Value::List(items),
                 ..
-            }) if !items.is_empty() => self.sections(key),
-            _ => vec![self.section(key)],
+            }) if !items.is_empty() => self.sections_as(key, Kind::OneOrMore),
+            _ => vec![self.section_as(key, Kind::OneOrMore)],
         }
     }
 
     /// Everything in the section, as text by key; for sections whose keys the operator chooses.
     pub(super) fn all_texts(&mut self) -> Vec<(String, Located<String>)> {
         let entries = std::mem::take(&mut self.entries);
+        let record = self.problems.record();
+        record.note(self.path_to(ANY_NAME), Kind::Text, None);
         let text = |(key, entry): (String, Entry)| {
+            record.note(self.path_to(&key), Kind::Text, Some(&entry));
             let spot = Spot {
                 key: dotted(&self.path_to(&key)),
                 place: entry.place,
@@ -465,9 +514,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<(Entry, Spot)> {
+    fn take(&mut self, key: &'static str, kind: Kind) -> Option<(Entry, Spot)> {
         self.asked.push(key);
-        let entry = self.entries.remove(key)?;
+        let entry = self.entries.remove(key);
+        let record = self.problems.record();
+        record.note(self.path_to(key), kind, entry.as_ref());
+        let entry = entry?;
         self.present.push(key);
         let spot = Spot {
             key: dotted(&self.path_to(key)),
@@ -497,19 +549,10 @@ impl<'a> Section<'a> {
     }
 }
 
-/// `resource[0].path` for `["resource", "0", "path"]`.
-fn dotted(path: &[String]) -> String {
-    path.iter().fold(String::new(), |mut text, segment| {
-        if segment.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-            text.push('[');
-            text.push_str(segment);
-            text.push(']');
-        } else {
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(segment);
-        }
-        text
-    })
+fn not_blank(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() {
+        Err("must not be empty")
+    } else {
+        Ok(text.to_owned())
+    }
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use vestibule_oauth::jose::SigningAlg;
 
+use super::problem::Problems;
 use super::section::Section;
-use crate::provider::profile::Profile;
+use crate::keys::rotation::LONGEST_TOKEN;
+use crate::provider::profile::{GENERIC, Profile};
 
 /// The tokens we issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +18,12 @@ pub struct TokenSettings {
     pub signing_alg: SigningAlg,
     /// How long an access token lives: 2 minutes to 24 hours.
     pub access_ttl: Duration,
-    /// How long a refresh token lives.
+    /// How long a refresh token lives that nobody uses.
     pub refresh_ttl: Duration,
+    /// How long a sign-in lasts at most, however often it is refreshed.
+    pub refresh_absolute_ttl: Duration,
+    /// How long the provider's word is taken before a refresh asks it again. Needs a store.
+    pub provider_recheck: Duration,
     /// Which claims of the provider's tokens go into ours.
     pub claims: Vec<ClaimMapping>,
 }
@@ -60,7 +66,8 @@ const OWN_CLAIMS: [&str; 11] = [
 ];
 
 const SHORTEST_ACCESS: Duration = Duration::from_secs(2 * 60);
-const LONGEST_ACCESS: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_ACCESS: Duration = Duration::from_secs(LONGEST_TOKEN);
+const LONGEST_RECHECK: Duration = Duration::from_secs(3600);
 
 impl TokenSettings {
     /// The defaults for a kind of provider.
@@ -70,6 +77,8 @@ impl TokenSettings {
             signing_alg: SigningAlg::default(),
             access_ttl: Duration::from_secs(3600),
             refresh_ttl: Duration::from_secs(30 * 24 * 3600),
+            refresh_absolute_ttl: Duration::from_secs(365 * 24 * 3600),
+            provider_recheck: Duration::from_secs(5 * 60),
             claims: ClaimMapping::defaults(preset),
         }
     }
@@ -108,11 +117,40 @@ impl TokenSettings {
             }
             settings.refresh_ttl = refresh.value;
         }
+        settings.read_ends(&mut section, problems);
         if let Some(claims) = section.optional_section("claims") {
             settings.claims = ClaimMapping::read_all(claims);
         }
         section.finish();
         settings
+    }
+
+    /// The hard end of a sign-in, and how often the provider is asked whether it still stands.
+    fn read_ends(&mut self, section: &mut Section<'_>, problems: &Problems) {
+        let default_idle = Self::new(&GENERIC).refresh_ttl;
+        if let Some(absolute) = section.duration("refresh_absolute_ttl") {
+            if absolute.value < self.access_ttl {
+                problems.add(&absolute.spot, "must not be shorter than `access_ttl`");
+            } else if absolute.value < self.refresh_ttl && self.refresh_ttl != default_idle {
+                problems.add(
+                    &absolute.spot,
+                    "must not be shorter than `refresh_ttl`: a refresh token cannot outlive its sign-in",
+                );
+            }
+            self.refresh_absolute_ttl = absolute.value;
+            self.refresh_ttl = self.refresh_ttl.min(absolute.value);
+        } else if self.refresh_ttl > self.refresh_absolute_ttl {
+            self.refresh_absolute_ttl = self.refresh_ttl;
+        }
+        if let Some(recheck) = section.duration("provider_recheck") {
+            if recheck.value > LONGEST_RECHECK {
+                problems.add(
+                    &recheck.spot,
+                    "must be at most 1h: for so long a user whom the provider has removed goes on refreshing",
+                );
+            }
+            self.provider_recheck = recheck.value;
+        }
     }
 }
 

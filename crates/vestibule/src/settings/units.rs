@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads a whole number with one unit (`ms`, `s`, `m`, `h`, `d`), or seconds without a unit.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
             "'{text}' is not a duration: write a whole number and s, m, h or d, as in \"90s\" or \"1h\""

@@ -6,9 +6,17 @@
 //! Time is the caller's clock: an entry ends when `expires_at` is reached on it. A backend that can let entries end by
 //! itself does so a little later, to save space only.
 
+#[cfg(feature = "aws")]
+mod dynamodb;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod redb;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,9 +24,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 
-use vestibule_oauth::time::UnixTime;
+use vestibule_oauth::random::Random;
+use vestibule_oauth::time::{Clock, UnixTime};
 
+use crate::settings::{StorePlace, StoreSettings, Strings};
+
+#[cfg(feature = "aws")]
+pub use dynamodb::{DynamoDbPlace, DynamoDbStore};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+pub use redb::RedbStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 
 /// What entries are about; the first part of every key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,7 +185,7 @@ pub enum Put {
 }
 
 /// Why a store did not do its work. For the log; callers answer 503 and the client tries again.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// Not reached, too slow, or overloaded: it may work again.
     #[error("the store cannot be reached: {0}")]
@@ -219,4 +237,73 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// What it is, for logs and health answers; no password in it.
     fn describe(&self) -> String;
+}
+
+/// Opens what the settings name; `None` when state is carried. A server need not be there yet: [`Store::check`] asks it.
+pub async fn open(
+    settings: &StoreSettings,
+    env: &dyn Strings,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    // Only servers want them: their versions are random, and who we are at AWS stands in the environment.
+    let _ = (&random, env);
+    let store: Arc<dyn Store> = match &settings.place {
+        StorePlace::Carried => return Ok(None),
+        StorePlace::Memory => Arc::new(MemoryStore::new(clock)),
+        StorePlace::Redb(path) => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || RedbStore::open(&path, clock)).await;
+            let opened =
+                opened.unwrap_or_else(|gone| Err(StoreError::Unavailable(gone.to_string())));
+            Arc::new(opened.map_err(|error| settings.with_advice(error))?)
+        }
+        #[cfg(feature = "redis")]
+        StorePlace::Redis(url) => Arc::new(RedisStore::open(
+            url,
+            settings.ca_file.as_deref(),
+            clock,
+            random,
+        )?),
+        #[cfg(feature = "postgres")]
+        StorePlace::Postgres(url) => Arc::new(PostgresStore::open(
+            url,
+            settings.ca_file.as_deref(),
+            clock,
+            random,
+        )?),
+        #[cfg(feature = "aws")]
+        StorePlace::DynamoDb(url) => {
+            let place = DynamoDbPlace::parse(url).map_err(StoreError::Misconfigured)?;
+            let environment = crate::aws::AwsEnvironment::read(env);
+            let aws = crate::aws::Aws::from_environment(
+                environment,
+                Arc::clone(&clock),
+                Arc::clone(&random),
+            );
+            let aws = aws.map_err(|error| StoreError::Misconfigured(error.to_string()))?;
+            Arc::new(DynamoDbStore::open(place, &aws, clock, random)?)
+        }
+        // The settings say this with a line number; they were made by hand.
+        #[cfg(not(all(feature = "aws", feature = "redis", feature = "postgres")))]
+        _ => {
+            return Err(StoreError::Misconfigured(
+                "this build does not know it".to_owned(),
+            ));
+        }
+    };
+    Ok(Some(store))
+}
+
+impl StoreSettings {
+    /// Nobody chose the default file, so an error about it says what else there is.
+    fn with_advice(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Misconfigured(why) if !self.chosen => StoreError::Misconfigured(format!(
+                "{why}; or name another place in `store.url`, or write `store.url = \"none\"` to let clients carry their \
+                 state"
+            )),
+            other => other,
+        }
+    }
 }

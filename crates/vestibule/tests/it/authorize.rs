@@ -311,7 +311,6 @@ async fn t25_a_foreign_or_ambiguous_resource_is_invalid_target() {
     for foreign in [
         "https://evil.example/mcp",
         "https://mcp.example.test/other",
-        "https://mcp.example.test",
         "mcp",
         "https://mcp.example.test/a/../mcp",
     ] {

@@ -2,7 +2,7 @@
 
 mod endings;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use vestibule_standin::cognito::{Endpoint, Fault};
 
 use crate::support::{Answer, Browser, CALLBACK, Client, ORIGIN, TestHouse, replace};
@@ -294,12 +294,35 @@ async fn a_callback_without_its_values_is_a_page() {
                     && cookie.contains("Max-Age=0"))
         );
     }
-    // Neither code nor error; and with that the sign-in is over.
-    assert_no_code(
-        &browser.get(&with(&callback, "code", None)).await,
-        StatusCode::BAD_REQUEST,
-        unreadable,
-    );
+}
+
+#[tokio::test]
+async fn an_answer_with_neither_code_nor_error_is_told_to_the_client() {
+    let house = TestHouse::new().await;
+    for nothing in [None, Some("")] {
+        let mut browser = house.browser();
+        let (_, callback) = up_to_callback(&house, &mut browser).await;
+        let answer = browser.get(&with(&callback, "code", nothing)).await;
+        assert_eq!(answer.status, StatusCode::FOUND);
+        answer.told(CALLBACK, "server_error", Some(STATE));
+        // With that the sign-in is over.
+        let again = browser.get(&callback).await;
+        assert_no_code(&again, StatusCode::FORBIDDEN, OTHER_BROWSER);
+    }
+}
+
+/// Scanners of links and previews ask with HEAD first.
+#[tokio::test]
+async fn a_look_with_head_does_not_use_the_sign_in_up() {
+    let house = TestHouse::new().await;
+    let mut browser = house.browser();
+    let (_, callback) = up_to_callback(&house, &mut browser).await;
+    let look = browser.send(Method::HEAD, &callback, &[], None).await;
+    assert_eq!(look.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(look.header("allow"), "GET");
+    assert!(look.set_cookies().is_empty() && look.header("location").is_empty());
+    let answer = browser.get(&callback).await;
+    assert!(answer.location_param("code").is_some());
 }
 
 #[tokio::test]

@@ -1,47 +1,15 @@
 //! The program as a script sees it: exit codes, what goes to stdout and to stderr, and an orderly end on a signal.
 
+mod keys;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A directory for one test, removed afterwards.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("vestibule-cli-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.args(arguments).current_dir(&self.0).env_clear();
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.0.join(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.0.join(name)).unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::Place;
 
 const CONFIG: &str = "\
 public_url = \"http://localhost:8080\"
@@ -226,6 +194,8 @@ fn serve_says_where_it_listens_answers_and_ends_well_on_a_signal() {
             "/healthz",
         );
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let store = std::fs::metadata(place.0.join("vestibule.redb"));
+        assert_eq!(store.unwrap().mode() & 0o777, 0o600);
         let status = Command::new("kill")
             .args([&format!("-{signal}"), &child.id().to_string()])
             .status()
@@ -263,6 +233,40 @@ fn an_address_in_use_is_a_failure_while_running() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(
         stderr(&output).contains(&format!("error: cannot listen on {address}")),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_store_that_cannot_be_used_stops_the_start_and_says_what_to_do() {
+    let place = Place::new("store");
+    place.run(&["keys", "generate", "--out", "keys.toml"]);
+    let with = |url: &str| format!("{CONFIG}[store]\nurl = \"{url}\"\n");
+    place.write("vestibule.toml", &with("redb:no/such/vestibule.redb"));
+    let output = place.run(&["serve"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(
+        text.contains("error: store: ") && text.contains("does not exist"),
+        "{text}"
+    );
+
+    // The default, whose file is something else.
+    place.write("vestibule.toml", CONFIG);
+    std::fs::create_dir(place.0.join("vestibule.redb")).unwrap();
+    let output = place.run(&["serve"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(
+        text.contains("is a directory") && text.contains("store.url"),
+        "{text}"
+    );
+
+    let output = place.run(&["dev", "--port", "0", "--ephemeral", "--store", "mysql://x"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("is no store"),
         "{}",
         stderr(&output)
     );

@@ -85,16 +85,28 @@ async fn the_only_resource_stands_at_its_path_and_at_the_root() {
 }
 
 #[tokio::test]
-async fn several_resources_have_a_document_each_and_the_root_is_the_origins_own() {
+async fn several_resources_have_a_document_each_and_the_root_says_where() {
     let house = TestHouse::with(second_resource).await;
     let first = house.get(&format!("{PRM}/mcp")).await.json();
     let second = house.get(&format!("{PRM}/tools/b")).await.json();
-    let root = house.get(PRM).await.json();
     assert_eq!(first["resource"], MCP);
     assert_eq!(second["resource"], format!("{ORIGIN}/tools/b"));
     assert_eq!(second.get("scopes_supported"), None);
-    assert_eq!(root["resource"], ORIGIN);
-    for metadata in [&first, &second, &root] {
+    // A document that named the origin would make a client of the second one ask for a token that is refused there.
+    for root in [PRM.to_owned(), format!("{PRM}/")] {
+        let root = house.get(&root).await;
+        assert_eq!(root.status, StatusCode::NOT_FOUND);
+        assert_eq!(root.error(), "not_found");
+        let places = [
+            format!("{ORIGIN}{PRM}/mcp"),
+            format!("{ORIGIN}{PRM}/tools/b"),
+        ];
+        assert_eq!(
+            root.json()["protected_resource_metadata"],
+            serde_json::json!(places)
+        );
+    }
+    for metadata in [&first, &second] {
         assert_eq!(
             metadata["authorization_servers"],
             serde_json::json!([ORIGIN])
@@ -347,7 +359,7 @@ async fn no_member_is_null_or_empty_even_without_scopes_and_names() {
 
 #[tokio::test]
 async fn offline_access_stands_in_the_servers_document_and_never_in_a_resources() {
-    let house = TestHouse::with(second_resource).await;
+    let house = TestHouse::new().await;
     for path in [PRM, "/.well-known/oauth-protected-resource/mcp"] {
         let metadata = house.get(path).await.json();
         assert_eq!(

@@ -3,12 +3,15 @@
 mod configuration;
 mod conformance;
 mod files;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vestibule::settings::{NoEnvironment, Settings};
+use vestibule::pages::snippets::{How, Snippet, snippets};
+use vestibule::settings::{NoEnvironment, SecretError, SecretReference, SecretSource, Settings};
+use vestibule_oauth::secret::Secret;
 
 use configuration::{completed, known_keys};
 use files::{blocks, documents, in_backticks, read, root, slug, tests};
@@ -37,15 +40,27 @@ impl Drop for Place {
     }
 }
 
-#[test]
-fn every_configuration_in_the_documents_is_accepted() {
+/// Has every secret that a document refers to.
+#[derive(Debug)]
+struct Vault;
+
+#[async_trait::async_trait]
+impl SecretSource for Vault {
+    async fn fetch(&self, _: &SecretReference) -> Result<Secret, SecretError> {
+        Ok(Secret::new("content-of-a-secret"))
+    }
+}
+
+#[tokio::test]
+async fn every_configuration_in_the_documents_is_accepted() {
     let place = Place::new("toml");
     let mut count = 0;
     for document in documents() {
         for block in blocks(&read(&document), "toml") {
             let text = completed(&block, &place.0);
             let name = place.0.join("vestibule.toml");
-            let settings = Settings::from_toml(&text, &name.to_string_lossy(), &NoEnvironment);
+            std::fs::write(&name, text).unwrap();
+            let settings = Settings::load_with(Some(&name), &NoEnvironment, &Vault).await;
             assert!(
                 settings.is_ok(),
                 "{}:\n{block}\n{}",
@@ -171,6 +186,37 @@ fn every_command_in_the_documents_parses() {
             .vestibule(&["serve", "--confg", "x", "--help"])
             .status
             .success()
+    );
+}
+
+/// The table of clients in the document is the one that the landing page and `vestibule dev` show.
+#[test]
+fn the_table_of_clients_is_the_one_of_the_landing_page() {
+    let row = |snippet: Snippet| {
+        let how = match snippet.how {
+            How::Command(command) => format!("`{command}`"),
+            How::File { path, text } => {
+                let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+                format!("`{path}`: `{value}`")
+            }
+            How::Link(_) => "the button on the landing page".to_owned(),
+            How::Menu(way) => way.to_owned(),
+        };
+        let then = snippet.then.map(|then| format!(", then `{then}`"));
+        format!(
+            "| {} | {how}{} |\n",
+            snippet.client,
+            then.unwrap_or_default()
+        )
+    };
+    let rows: String = snippets("tools", "https://mcp.example.com/mcp")
+        .into_iter()
+        .map(row)
+        .collect();
+    let document = read(&root().join("docs/clients.md"));
+    assert!(
+        document.contains(&format!("|---|---|\n{rows}\n")),
+        "docs/clients.md needs this table:\n{rows}"
     );
 }
 

@@ -191,6 +191,19 @@ async fn a_person_gets_a_page_and_can_go_on_after_reloading_it() {
 }
 
 #[tokio::test]
+async fn a_flood_of_sign_outs_is_stopped_before_the_provider_and_the_page_is_not() {
+    let house = house(|settings| settings.limits.logout.total = rate("2/1m")).await;
+    let form = [("provider", "nobody")];
+    for expected in [400, 400, 429] {
+        let answer = house.post_form("/logout", &form).await;
+        assert_eq!(answer.status.as_u16(), expected);
+    }
+    let refused = house.post_form("/logout", &form).await;
+    assert_eq!(refused.header("retry-after"), "30");
+    assert_eq!(house.get("/logout").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_client_that_refreshes_in_a_loop_is_stopped_before_the_provider_and_keeps_its_token() {
     let house = house(|settings| {
         settings.limits.token.per_user = rate("5/1m");
@@ -209,7 +222,8 @@ async fn a_client_that_refreshes_in_a_loop_is_stopped_before_the_provider_and_ke
         );
     }
     assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429]);
-    assert_eq!(house.cognito.control().calls(Endpoint::Token), 5);
+    // The same token within a minute is one question.
+    assert_eq!(house.cognito.control().calls(Endpoint::Token), 1);
     assert_oauth_429(&house.refresh(&client, &tokens.refresh).await);
     house.clock.advance(12);
     let later = house.refresh(&client, &tokens.refresh).await;

@@ -7,17 +7,23 @@
     reason = "clippy exempts test functions, but not the helpers beside them"
 )]
 
+#[path = "../contract/mod.rs"]
+mod contract;
 mod support;
 
 mod authorize;
 mod callback;
+mod check;
 mod cli;
 mod confidential;
+mod config;
 mod conformance;
 mod consent;
 mod discovery;
 mod docs;
 mod gateway;
+mod grants;
+mod keys;
 mod limits;
 mod metadata_document;
 mod pages;
@@ -26,8 +32,10 @@ mod policy;
 mod provider;
 mod proxy;
 mod register;
+mod reload;
 mod replicas;
 mod revoke;
 mod rmcp_client;
 mod serve;
+mod stores;
 mod token;

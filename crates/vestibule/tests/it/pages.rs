@@ -241,6 +241,32 @@ async fn an_answer_for_another_computer_is_shown_and_never_redirected() {
 }
 
 #[tokio::test]
+async fn an_operator_can_take_the_box_for_another_computer_away() {
+    let house = TestHouse::with(|settings| settings.pages.other_computer = false).await;
+    let client = house.register(CALLBACK).await;
+    let challenge = TestHouse::challenge(&client);
+    let url = TestHouse::authorize_url(&TestHouse::authorization(&client, &challenge));
+    let page = house.browser().get(&url).await;
+    assert!(!page.text().contains("elsewhere"), "{}", page.text());
+    // A form that has it all the same changes nothing.
+    let fields = [("decision", "approve"), ("elsewhere", "yes")];
+    let answer = sign_in(&house, &client, &fields).await;
+    assert_eq!(answer.status, StatusCode::FOUND);
+    assert!(answer.location().starts_with(&format!("{CALLBACK}?code=")));
+}
+
+#[tokio::test]
+async fn an_operator_can_take_the_instructions_away() {
+    let house = TestHouse::with(|settings| settings.pages.landing = false).await;
+    let landing = house.request(Method::GET, "/", &[BROWSER], "").await;
+    assert_eq!(landing.status, StatusCode::NOT_FOUND);
+    assert_eq!(landing.header("content-type"), "application/json");
+    let person = house.request(Method::GET, "/mcp", &[BROWSER], "").await;
+    assert_eq!(person.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(person.header("content-type"), "application/json");
+}
+
+#[tokio::test]
 async fn a_website_cannot_have_its_answer_shown_instead_of_sent() {
     // The box is not offered there; a form that has it all the same changes nothing.
     let house = TestHouse::new().await;

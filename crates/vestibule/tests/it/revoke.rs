@@ -249,6 +249,7 @@ async fn a_provider_that_refuses_to_revoke_is_not_reported_as_success() {
     let answer = revoke(&house, &client, &tokens.refresh).await;
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(answer.error(), "server_error");
+    assert_eq!(answer.header("retry-after"), "300");
     house.assert_shut(&tokens.access, "revoked here").await;
     let refused = house.refresh(&client, &tokens.refresh).await;
     refused.assert_refused(400, "invalid_grant", "revoked here");

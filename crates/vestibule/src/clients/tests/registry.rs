@@ -73,7 +73,7 @@ impl Rig {
         let params = Params::parse(form.as_bytes()).unwrap();
         let presented = PresentedClient::parse(header.as_deref(), &params).unwrap();
         self.registry
-            .authenticate(&self.sealer, &presented, NOW)
+            .authenticate(&self.sealer, None, &presented, NOW)
             .await
     }
 

@@ -75,7 +75,7 @@ fn remote(clock: &Arc<ManualClock>) -> Remote<String> {
     };
     Remote::new(
         Arc::new(Way::new(true, None, None)),
-        Arc::new(Throttle::new()),
+        Arc::new(Throttle::default()),
         Arc::clone(clock) as Arc<dyn Clock>,
         100,
         Box::new(read),

@@ -282,6 +282,29 @@ fn lifetimes_are_sane() {
         tokens("access_ttl = 120").unwrap().tokens.access_ttl,
         Duration::from_secs(120)
     );
+    refused(
+        tokens("refresh_ttl = \"60d\"\nrefresh_absolute_ttl = \"50d\""),
+        &["tokens.refresh_absolute_ttl", "cannot outlive its sign-in"],
+    );
+    refused(
+        tokens("access_ttl = \"2h\"\nrefresh_absolute_ttl = \"1h\""),
+        &["tokens.refresh_absolute_ttl", "`access_ttl`"],
+    );
+    refused(
+        tokens("provider_recheck = \"61m\""),
+        &["tokens.provider_recheck", "at most 1h"],
+    );
+    // One of the two alone takes the other along.
+    let ends = |line: &str| {
+        let tokens = tokens(line).unwrap().tokens;
+        let days = |ttl: Duration| ttl.as_secs() / 86400;
+        (days(tokens.refresh_ttl), days(tokens.refresh_absolute_ttl))
+    };
+    assert_eq!(ends(""), (30, 365));
+    assert_eq!(ends("refresh_absolute_ttl = \"7d\""), (7, 7));
+    assert_eq!(ends("refresh_ttl = \"400d\""), (400, 400));
+    let never = tokens("provider_recheck = 0").unwrap().tokens;
+    assert_eq!(never.provider_recheck, Duration::ZERO);
 }
 
 #[test]
@@ -387,6 +410,12 @@ fn the_key_ring_has_one_place_and_it_is_looked_at() {
         keys("file = \"/nonexistent/keys.toml\""),
         &["keys.file: /nonexistent/keys.toml"],
     );
+    refused(
+        keys("ring = \"b\"\nrotate_after = \"1d\""),
+        &["keys.rotate_after", "at least 7d"],
+    );
+    let never = keys("ring = \"b\"\nrotate_after = 0").unwrap();
+    assert!(never.rotate_keys_after.is_zero());
     refused(keys("file = \"a\"\nring = \"b\""), &["set only one"]);
     refused(keys("file = \"a\"\nring_file = \"b\""), &["set only one"]);
     let directory = TestDirectory::new("ring");

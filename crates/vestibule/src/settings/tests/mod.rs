@@ -1,9 +1,13 @@
 //! How a configuration is read: defaults, file, environment, and every problem with its place.
 
+mod aliases;
 mod clients;
 mod contradictions;
+mod keys;
 mod providers;
 mod rules;
+mod secrets;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

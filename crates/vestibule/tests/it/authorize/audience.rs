@@ -44,8 +44,6 @@ async fn t25_no_spelling_makes_a_foreign_resource_ours() {
         "https://mcp.example.test/other/../mcp",
         "https://mcp.example.test/mcp#x",
         "https://mcp.example.test/tools",
-        // The origin means a resource only where there is one.
-        ORIGIN,
         "mcp",
         "\"><script>alert(1)</script>",
         "*",
@@ -90,12 +88,37 @@ async fn the_page_names_the_resource_that_was_meant() {
         page.assert_page(StatusCode::OK, "Allow Test?");
         assert!(page.text().contains(&format!("<q>{SECOND}</q>")));
     }
-    for first in [&[][..], &[""], &[MCP]] {
+    // The origin names none of several; who sends it signed in when there was one.
+    let slash = format!("{ORIGIN}/");
+    for first in [&[][..], &[""], &[MCP], &[ORIGIN], &[&slash], &[ORIGIN, MCP]] {
         let page = ask_for(&house, &client, first).await;
         page.assert_page(StatusCode::OK, "Allow Test?");
         assert!(page.text().contains("<q>Demo</q>"), "{first:?}");
         assert!(!page.text().contains(SECOND), "{first:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_knows_the_only_resource_by_its_origin_survives_a_second_one() {
+    let mut house = TestHouse::new().await;
+    let (client, tokens) = house.sign_in().await;
+    house.reload(|settings, _| second_resource(settings));
+    let refresh = async |resource: &str| {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens.refresh.as_str()),
+            ("client_id", client.id.as_str()),
+            ("resource", resource),
+        ];
+        house.post_form("/token", &form).await
+    };
+    let refreshed = refresh(ORIGIN).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+    house
+        .whoami(refreshed.json()["access_token"].as_str().unwrap())
+        .await;
+    // The origin never means the second one.
+    assert_eq!(refresh(SECOND).await.error(), "invalid_target");
 }
 
 #[tokio::test]

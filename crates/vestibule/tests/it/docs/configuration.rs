@@ -22,7 +22,7 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "ca_file",
     "cert",
     "client_secret_file",
@@ -32,6 +32,7 @@ const FILES: [&str; 10] = [
     "origin_secret_previous_file",
     "ring_file",
     "secret_file",
+    "url_file",
     "value_file",
 ];
 
@@ -68,7 +69,12 @@ fn make_files(table: &mut Table, directory: &Path) {
                 let mut file = std::fs::OpenOptions::new();
                 let file = file.create(true).truncate(true).write(true).mode(0o600);
                 let mut file = file.open(directory.join(&name)).unwrap();
-                file.write_all(b"content-of-a-file").unwrap();
+                let content = if key == "url_file" {
+                    "none"
+                } else {
+                    "content-of-a-file"
+                };
+                file.write_all(content.as_bytes()).unwrap();
                 *path = name;
             }
             Value::Table(inner) => make_files(inner, directory),

@@ -168,10 +168,7 @@ async fn t26_a_resumed_stream_shows_no_more_than_the_first() {
     .await;
     assert_eq!(names(&list), ["add", "countdown", "echo", "whoami"]);
     let text = list.text();
-    let event = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("id:"))
-        .next();
+    let event = text.lines().find_map(|line| line.strip_prefix("id:"));
     let Some(event) = event else {
         panic!("the server's stream has no event ids: {text}");
     };

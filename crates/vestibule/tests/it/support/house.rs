@@ -36,6 +36,7 @@ pub(crate) const CALLBACK: &str = "http://localhost:4711/callback";
 
 /// The whole street in one process.
 pub(crate) struct TestHouse {
+    pub(crate) house: Arc<House>,
     pub(crate) router: Router,
     pub(crate) cognito: Cognito,
     pub(crate) demo: Demo,
@@ -130,9 +131,10 @@ impl TestHouse {
         change(&mut settings);
         let ring = KeyRing::generate(&SigningAlg::ALL, clock.now(), &SystemRandom).unwrap();
         let store = store(Arc::clone(&clock) as Arc<dyn Clock>);
-        let router = replica(&settings, &ring, store.clone(), &clock, 1);
+        let house = replica(&settings, &ring, store.clone(), &clock, 1);
         Self {
-            router,
+            router: house.router(),
+            house,
             cognito,
             demo,
             clock,
@@ -151,11 +153,20 @@ impl TestHouse {
             &self.clock,
             seed,
         )
+        .router()
+    }
+
+    /// From now on a house with other settings or keys answers: what a reload of the configuration does.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings, &mut KeyRing)) {
+        change(&mut self.settings, &mut self.ring);
+        let settings = self.settings.clone();
+        self.house = self.house.succeeded_by(settings, &self.ring).unwrap();
+        self.router = self.house.router();
     }
 
     /// A replica with other settings.
     pub(crate) fn replica_with(&self, settings: &Settings, seed: u64) -> Router {
-        replica(settings, &self.ring, self.store.clone(), &self.clock, seed)
+        replica(settings, &self.ring, self.store.clone(), &self.clock, seed).router()
     }
 
     pub(crate) fn browser(&self) -> Browser {
@@ -373,7 +384,7 @@ fn replica(
     store: Option<Arc<dyn Store>>,
     clock: &Arc<ManualClock>,
     seed: u64,
-) -> Router {
+) -> Arc<House> {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     House::build(
         settings.clone(),
@@ -383,5 +394,4 @@ fn replica(
         Arc::new(SeededRandom::new(seed)),
     )
     .unwrap()
-    .router()
 }

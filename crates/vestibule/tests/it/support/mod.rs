@@ -5,6 +5,7 @@ mod browser;
 mod house;
 mod mcp;
 mod origin;
+mod place;
 mod random;
 
 pub(crate) use answers::{document, masked, replace, without};
@@ -12,4 +13,5 @@ pub(crate) use browser::{Answer, Browser, whole};
 pub(crate) use house::{CALLBACK, Client, MCP, ORIGIN, TestHouse, Tokens};
 pub(crate) use mcp::{CHALLENGE, MODERN, tool_call};
 pub(crate) use origin::ClientSite;
+pub(crate) use place::Place;
 pub(crate) use random::SeededRandom;

@@ -46,6 +46,7 @@ async fn without_rotation_the_old_provider_token_is_kept_and_every_refresh_token
     let (client, first) = house.sign_in().await;
     let second = Tokens::of(&house.refresh(&client, &first.refresh).await);
     let third = Tokens::of(&house.refresh(&client, &second.refresh).await);
+    house.clock.advance(60);
     let again = Tokens::of(&house.refresh(&client, &first.refresh).await);
     for tokens in [&second, &third, &again] {
         house.whoami(&tokens.access).await;
@@ -265,6 +266,8 @@ async fn a_provider_that_is_away_logs_nobody_out() {
         Fault::Timeout,
         Fault::ErrorJson(503, "invalid_grant".to_owned()),
     ] {
+        // Later than the answers that this replica remembers.
+        house.clock.advance(60);
         control.set_fault(Endpoint::Token, Some(fault.clone()), Some(1));
         let answer = house.refresh(&client, &tokens.refresh).await;
         answer.assert_refused(503, "temporarily_unavailable", &format!("{fault:?}"));
@@ -274,6 +277,7 @@ async fn a_provider_that_is_away_logs_nobody_out() {
     }
     for fault in ["invalid_client", "unauthorized_client", "invalid_request"] {
         let error = Fault::ErrorJson(400, fault.to_owned());
+        house.clock.advance(60);
         control.set_fault(Endpoint::Token, Some(error), Some(1));
         let answer = house.refresh(&client, &tokens.refresh).await;
         answer.assert_refused(500, "server_error", fault);

@@ -61,6 +61,17 @@ async fn an_unknown_client_hears_invalid_client_even_with_a_good_code() {
         // No Basic was tried, so no Basic is asked for.
         assert!(!answer.headers.contains_key("www-authenticate"), "{id}");
     }
+    for (name, value) in [
+        ("client_id", "vcl_\u{1}"),
+        ("client_assertion_type", "urn:example:nonsense"),
+    ] {
+        let good = TestHouse::redemption(&client, &code);
+        let mut form: Vec<_> = good.into_iter().filter(|(own, _)| *own != name).collect();
+        form.push((name, value));
+        let answer = house.post_form("/token", &form).await;
+        answer.assert_refused(401, "invalid_client", name);
+        assert!(!answer.headers.contains_key("www-authenticate"), "{name}");
+    }
     assert_eq!(house.cognito.control().calls(Endpoint::Token), 0);
     Tokens::of(&house.redeem(&client, &code).await);
 }

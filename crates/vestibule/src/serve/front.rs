@@ -1,0 +1,74 @@
+//! What new connections and new requests meet: replaced as a whole, while those under way go on with what they began with.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+use super::ServeLimits;
+use super::connection;
+
+/// The router, the limits and the certificate of a listener that runs.
+pub struct Front {
+    router: ArcSwap<Router>,
+    door: ArcSwap<Door>,
+    changed: Notify,
+}
+
+/// What a connection needs.
+pub(super) struct Door {
+    pub(super) limits: ServeLimits,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) http: auto::Builder<TokioExecutor>,
+}
+
+impl Front {
+    /// What is met first.
+    pub fn new(router: Router, limits: ServeLimits, tls: Option<Arc<ServerConfig>>) -> Arc<Self> {
+        Arc::new(Self {
+            router: ArcSwap::from_pointee(router),
+            door: ArcSwap::from_pointee(Door::new(limits, tls)),
+            changed: Notify::new(),
+        })
+    }
+
+    /// From now on every new request meets `router`, on connections that are open already as well; every new connection
+    /// meets the limits and the certificate. Requests, streams and connections under way notice nothing.
+    pub fn replace(&self, router: Router, limits: ServeLimits, tls: Option<Arc<ServerConfig>>) {
+        self.door.store(Arc::new(Door::new(limits, tls)));
+        self.router.store(Arc::new(router));
+        self.changed.notify_one();
+    }
+
+    pub(super) fn router(&self) -> Router {
+        Router::clone(&self.router.load())
+    }
+
+    pub(super) fn door(&self) -> Arc<Door> {
+        self.door.load_full()
+    }
+
+    pub(super) fn limits(&self) -> ServeLimits {
+        self.door.load().limits
+    }
+
+    /// Waits for the next change: a house that was full may be larger now.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Door {
+    fn new(limits: ServeLimits, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self {
+            http: connection::http(&limits),
+            limits,
+            tls: tls.map(TlsAcceptor::from),
+        }
+    }
+}

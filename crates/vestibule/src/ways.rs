@@ -1,0 +1,160 @@
+//! The ways out to hosts that the operator named: one connection pool for each, kept across reloads of the configuration
+//! while whom to trust stays the same.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
+
+use crate::BuildError;
+
+/// Every way out of one house, by the name of the setting it belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    before: HashMap<String, Way>,
+    open: HashMap<String, Way>,
+}
+
+#[derive(Clone, Debug)]
+struct Way {
+    outbound: Outbound,
+    trusted: Trusted,
+    kept: bool,
+}
+
+/// What decides whom a way out believes.
+#[derive(Clone, Debug)]
+enum Trusted {
+    /// Plain http.
+    Nobody,
+    /// The system's certificate authorities, and those in this PEM file as it is now.
+    System(Option<Vec<u8>>),
+}
+
+impl Ways {
+    /// None yet; those of `before` are taken over as they are asked for.
+    pub(crate) fn after(before: Option<&Self>) -> Self {
+        Self {
+            before: before.map(|ways| ways.open.clone()).unwrap_or_default(),
+            open: HashMap::new(),
+        }
+    }
+
+    /// The way to `url` for the setting `name`. The system's certificate authorities are read once: changes there need a
+    /// restart.
+    pub(crate) fn open(
+        &mut self,
+        name: String,
+        url: &str,
+        ca_file: Option<&Path>,
+    ) -> Result<Outbound, BuildError> {
+        let authorities = authorities(&name, ca_file)?;
+        let nobody = url.starts_with("http://") && authorities.is_none();
+        let way = match self.before.remove(&name) {
+            Some(way) if way.trusted.is(nobody, authorities.as_deref()) => {
+                Way { kept: true, ..way }
+            }
+            _ => Way {
+                // The operator typed the address: it may be private.
+                outbound: Outbound::new(
+                    AddressPolicy::Configured,
+                    &trust(&name, url, authorities.as_deref())?,
+                ),
+                trusted: if nobody {
+                    Trusted::Nobody
+                } else {
+                    Trusted::System(authorities)
+                },
+                kept: false,
+            },
+        };
+        let outbound = way.outbound.clone();
+        self.open.insert(name, way);
+        Ok(outbound)
+    }
+
+    /// Lets go of the ways that nobody asked for.
+    pub(crate) fn complete(self) -> Self {
+        let before = HashMap::new();
+        Self { before, ..self }
+    }
+
+    /// True when the way was taken over.
+    pub(crate) fn is_kept(&self, name: &str) -> bool {
+        self.open.get(name).is_some_and(|way| way.kept)
+    }
+}
+
+impl Trusted {
+    fn is(&self, nobody: bool, authorities: Option<&[u8]>) -> bool {
+        match self {
+            Self::Nobody => nobody,
+            Self::System(own) => !nobody && own.as_deref() == authorities,
+        }
+    }
+}
+
+/// What stands in a file of further certificate authorities.
+pub(crate) fn authorities(
+    name: &str,
+    ca_file: Option<&Path>,
+) -> Result<Option<Vec<u8>>, BuildError> {
+    let read = |path: &Path| {
+        std::fs::read(path)
+            .map_err(|error| unreadable(name, format!("{}: {error}", path.display())))
+    };
+    ca_file.map(read).transpose()
+}
+
+/// Whom to believe about the host of `url`: the system's certificate authorities and those in `pem`. Plain http needs
+/// nobody, so development works on a machine without certificate authorities.
+pub(crate) fn trust(name: &str, url: &str, pem: Option<&[u8]>) -> Result<Trust, BuildError> {
+    let trust = if url.starts_with("http://") && pem.is_none() {
+        Trust::nobody()
+    } else {
+        Trust::platform(pem)
+    };
+    trust.map_err(|error| unreadable(name, error.to_string()))
+}
+
+fn unreadable(name: &str, cause: String) -> BuildError {
+    BuildError::Trust {
+        name: name.to_owned(),
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_directory::TestDirectory;
+
+    fn pem() -> String {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()])
+            .unwrap()
+            .cert
+            .pem()
+    }
+
+    #[test]
+    fn a_way_is_kept_until_whom_it_trusts_changes() {
+        let directory = TestDirectory::new("ways");
+        let file = directory.write("ca.pem", &pem());
+        let open = |before: Option<&Ways>, url: &str, file: Option<&Path>| {
+            let mut ways = Ways::after(before);
+            ways.open("p".to_owned(), url, file).unwrap();
+            ways
+        };
+        let plain = open(None, "http://h/", None);
+        assert!(!plain.is_kept("p") && !plain.is_kept("q"));
+        let plain = open(Some(&plain), "http://elsewhere/", None);
+        assert!(plain.is_kept("p"), "pools are by host already");
+        let trusting = open(Some(&plain), "http://h/", Some(&file));
+        assert!(!trusting.is_kept("p"));
+        let trusting = open(Some(&trusting), "https://h/", Some(&file));
+        assert!(trusting.is_kept("p"));
+        directory.write("ca.pem", &pem());
+        let renewed = open(Some(&trusting), "https://h/", Some(&file));
+        assert!(!renewed.is_kept("p"), "the same name, other authorities");
+    }
+}

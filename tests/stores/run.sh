@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# The stores that replicas share, against real servers: Redis, PostgreSQL, and PostgreSQL behind PgBouncer.
+#
+#   tests/stores/run.sh [FILTER]    everything, or the tests whose names hold FILTER
+#
+# The servers are Debian's, installed when absent. They listen on free ports of the loopback and end with this script;
+# their data is thrown away. Logs go below target/stores.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+logs=$target/stores
+mkdir -p "$logs"
+logs=$(cd "$logs" && pwd)
+# Not below target/: PostgreSQL does not run as root, and another user may not be able to go there.
+work=$(mktemp -d /tmp/vestibule-stores.XXXXXX)
+chmod 755 "$work"
+
+features=${VESTIBULE_FEATURES:-vestibule/redis,vestibule/postgres}
+password=open-sesame
+pids=()
+
+# Ends only what this script started, by process id.
+finish() {
+    local status=$? pid
+    trap - EXIT
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+    if ((status != 0)); then echo "stores: FAILED; logs are in $logs" >&2; fi
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '   %s\n' "$*"; }
+
+# The newest server programs that Debian put where they are not on the PATH.
+for directory in /usr/lib/postgresql/*/bin /usr/sbin; do PATH=$PATH:$directory; done
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v initdb >/dev/null || missing+=(postgresql)
+command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+if ((${#missing[@]})); then
+    say "installing ${missing[*]}"
+    # Nothing is started by installing it.
+    export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$logs/apt.log" 2>&1 </dev/null
+    for directory in /usr/lib/postgresql/*/bin; do PATH=$PATH:$directory; done
+fi
+
+# PostgreSQL and PgBouncer refuse to run as root.
+user=$(id -un)
+if ((EUID == 0)); then user=postgres; fi
+# as_user COMMAND…: replaces the shell, so that $! of a job is the server itself.
+as_user() {
+    if ((EUID == 0)); then
+        exec setpriv --reuid="$user" --regid="$user" --init-groups --reset-env -- "$@"
+    fi
+    exec "$@"
+}
+
+free_ports() {
+    python3 -c 'import socket, sys
+all = [socket.socket() for _ in range(int(sys.argv[1]))]
+for one in all: one.bind(("127.0.0.1", 0))
+print(*[one.getsockname()[1] for one in all])' "$1"
+}
+read -r redis_port evicting_port postgres_port bouncer_port < <(free_ports 4)
+
+# until_it WORKS…: waits for a server.
+until_it() {
+    for _ in $(seq 150); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    echo "it does not answer: $*" >&2
+    return 1
+}
+
+redis() { # PORT NAME OPTION…
+    mkdir -p "$work/$2"
+    redis-server --bind 127.0.0.1 --port "$1" --dir "$work/$2" --save "" "${@:3}" >"$logs/$2.log" 2>&1 </dev/null &
+    pids+=($!)
+}
+redis "$redis_port" redis --requirepass "$password" --appendonly yes
+redis "$evicting_port" evicting --maxmemory 64mb --maxmemory-policy allkeys-lru
+
+mkdir -p "$work/postgres"
+if ((EUID == 0)); then chown "$user" "$work/postgres"; fi
+data=$work/postgres/data
+cd "$work/postgres"
+printf '%s\n' "$password" >"$work/password"
+chmod 644 "$work/password"
+(as_user "$(command -v initdb)" --pgdata "$data" --username vestibule --pwfile "$work/password" \
+    --auth scram-sha-256 --no-sync --locale en_US.UTF-8 --encoding UTF8) >"$logs/initdb.log" 2>&1 ||
+    (rm -rf "$data" && as_user "$(command -v initdb)" --pgdata "$data" --username vestibule \
+        --pwfile "$work/password" --auth scram-sha-256 --no-sync --encoding UTF8) >"$logs/initdb.log" 2>&1
+as_user "$(command -v postgres)" -D "$data" -p "$postgres_port" -c listen_addresses=127.0.0.1 \
+    -c unix_socket_directories="$work/postgres" -c max_connections=300 >"$logs/postgres.log" 2>&1 </dev/null &
+pids+=($!)
+
+sql() { PGPASSWORD=$password psql -qAt -h 127.0.0.1 -p "$postgres_port" -U vestibule -d "$1" -c "$2"; }
+until_it sql postgres "SELECT 1"
+sql postgres "CREATE DATABASE grants"
+sql postgres "CREATE DATABASE empty"
+sql postgres "CREATE ROLE reader LOGIN PASSWORD '$password'"
+sql empty "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+
+cat >"$work/pgbouncer.ini" <<INI
+[databases]
+grants = host=127.0.0.1 port=$postgres_port dbname=grants user=vestibule password=$password
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $bouncer_port
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 4
+max_client_conn = 500
+INI
+chmod 644 "$work/pgbouncer.ini"
+as_user "$(command -v pgbouncer)" "$work/pgbouncer.ini" >"$logs/pgbouncer.log" 2>&1 </dev/null &
+pids+=($!)
+
+ping_redis() { [[ $(redis-cli -h 127.0.0.1 -p "$1" -a "$password" --no-auth-warning ping) == PONG ]]; }
+until_it ping_redis "$redis_port"
+until_it redis-cli -h 127.0.0.1 -p "$evicting_port" ping
+until_it env PGPASSWORD=x psql -qAt -h 127.0.0.1 -p "$bouncer_port" -U vestibule -d grants -c "SELECT 1"
+say "Redis $(redis-server --version | grep -oE 'v=[^ ]+'), $(postgres --version), $(pgbouncer --version | head -n 1)"
+
+export VESTIBULE_TEST_REDIS=redis://:$password@127.0.0.1:$redis_port/0
+export VESTIBULE_TEST_REDIS_EVICTING=redis://127.0.0.1:$evicting_port/0
+export VESTIBULE_TEST_POSTGRES=postgres://vestibule:$password@127.0.0.1:$postgres_port/grants
+export VESTIBULE_TEST_POSTGRES_READER=postgres://reader:$password@127.0.0.1:$postgres_port/empty
+export VESTIBULE_TEST_PGBOUNCER=postgres://vestibule:$password@127.0.0.1:$bouncer_port/grants
+cd "$root"
+cargo nextest run --workspace --test stores --features "$features" --locked --profile stores "$@"
+say "stores: all passed"
