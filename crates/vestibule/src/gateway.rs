@@ -54,15 +54,17 @@ impl VerifyToken for OwnTokens {
         if self.revoked.contains(&access.id, now) {
             return Err(TokenRefusal::Revoked);
         }
-        Ok(Verified {
-            subject: access.subject.clone(),
-            client_id: access.client_id.clone(),
-            scope: access.scope.clone(),
-            expires_at: access.expires_at,
-            token_id: access.id.clone(),
-            claims: access.claims.clone(),
-            extra: Arc::new(access),
-        })
+        let access = Arc::new(access);
+        let mut verified = Verified::new(
+            access.subject.as_str(),
+            access.client_id.as_str(),
+            access.expires_at,
+            Arc::clone(&access),
+        );
+        verified.scope.clone_from(&access.scope);
+        verified.token_id.clone_from(&access.id);
+        verified.claims.clone_from(&access.claims);
+        Ok(verified)
     }
 }
 
@@ -248,14 +250,14 @@ fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, Buil
         }
     };
     Ok(Route {
-        resource: ProtectedResource {
-            uri: resource.uri.clone(),
-            metadata_url: settings
+        resource: ProtectedResource::new(
+            resource.uri.clone(),
+            settings
                 .public_url
                 .join(&protected_resource_path(&resource.path)),
             // Everything a session normally needs: several clients cannot step up later (facts/clients.md §6.8).
-            scopes_for_challenge: resource.scopes.clone(),
-        },
+            resource.scopes.clone(),
+        ),
         path: resource.path.clone(),
         upstream: Upstream::parse(&resource.upstream).map_err(|error| wrong(error.to_string()))?,
         credential,
