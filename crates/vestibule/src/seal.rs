@@ -54,10 +54,12 @@ pub enum Kind {
     UsedCode,
     /// The consents that a browser remembers, in a cookie.
     Memory,
+    /// A user or client that is shut out, in the store.
+    Quarantine,
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,
@@ -69,6 +71,7 @@ impl Kind {
         Self::Revocation,
         Self::UsedCode,
         Self::Memory,
+        Self::Quarantine,
     ];
 
     /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
@@ -85,6 +88,7 @@ impl Kind {
             Self::Revocation => "revocation",
             Self::UsedCode => "used code",
             Self::Memory => "remembered consents",
+            Self::Quarantine => "quarantine",
         }
     }
 
@@ -102,6 +106,7 @@ impl Kind {
             Self::Revocation => "vrv_",
             Self::UsedCode => "vuc_",
             Self::Memory => "vmc_",
+            Self::Quarantine => "vqu_",
         }
     }
 }

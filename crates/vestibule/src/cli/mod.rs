@@ -4,8 +4,11 @@ mod check;
 mod config;
 #[cfg(feature = "dev")]
 mod dev;
+mod grants;
 mod keys;
+mod operator;
 mod print;
+mod quarantine;
 mod serve;
 mod signals;
 mod store;
@@ -41,6 +44,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain the configuration, or print its JSON Schema.
     Config(config::ConfigArgs),
+    /// Show what is granted to which client, and revoke it.
+    Grants(grants::GrantsArgs),
+    /// Shut users and clients out, and let them in again.
+    Quarantine(quarantine::QuarantineArgs),
     /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
     /// Try everything on this computer: a stand-in for the provider, a demo MCP server, and Vestibule before them.
@@ -91,6 +98,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings)
         Command::Serve(arguments) => serve::run(arguments, env),
         Command::Check(arguments) => check::run(arguments, env),
         Command::Config(arguments) => config::run(arguments, env),
+        Command::Grants(arguments) => grants::run(arguments, env),
+        Command::Quarantine(arguments) => quarantine::run(arguments, env),
         Command::Keys(arguments) => keys::run(arguments),
         #[cfg(feature = "dev")]
         Command::Dev(arguments) => run_dev(arguments, env),

@@ -27,7 +27,7 @@ use vestibule_oauth::time::Clock;
 use crate::House;
 use crate::authorization_server::{Outside, refuse};
 use crate::pages::{self, Page, RefusalPage};
-use crate::settings::{EndpointLimits, LimitSettings, ServerSettings};
+use crate::settings::{EndpointLimits, LimitSettings, Rate, ServerSettings};
 use crate::telemetry::ReferenceId;
 
 pub use network::Network;
@@ -36,6 +36,9 @@ pub(crate) use origin_lock::OriginLock;
 
 use bucket::Buckets;
 use network::Proxies;
+
+/// Wrong admin tokens that are told apart in the log; `limits.enabled` does not matter.
+const WRONG_TOKENS: &str = "30/1m";
 
 /// An endpoint that has limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub enum Limited {
     Token,
     /// `POST /revoke`.
     Revoke,
+    /// `POST /introspect`.
+    Introspect,
     /// `POST /register`.
     Register,
     /// `POST /logout`.
@@ -60,12 +65,13 @@ pub enum Limited {
 
 impl Limited {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Authorize,
         Self::Consent,
         Self::Callback,
         Self::Token,
         Self::Revoke,
+        Self::Introspect,
         Self::Register,
         Self::Logout,
         Self::Mcp,
@@ -78,6 +84,7 @@ impl Limited {
             Self::Callback => settings.callback,
             Self::Token => settings.token,
             Self::Revoke => settings.revoke,
+            Self::Introspect => settings.introspect,
             Self::Register => settings.register,
             Self::Logout => settings.logout,
             Self::Mcp => settings.mcp,
@@ -143,6 +150,8 @@ pub struct Limits {
     clock: Arc<dyn Clock>,
     proxies: Proxies,
     rules: [Rules; Limited::ALL.len()],
+    /// Wrong admin tokens.
+    wrong_tokens: Option<Buckets>,
 }
 
 impl Limits {
@@ -203,7 +212,12 @@ impl Limits {
                 total: (limits.total).map(|rate| single(of(|rules| &rules.total), rate)),
             }
         });
+        let wrong_tokens = match before {
+            Some(limits) => limits.wrong_tokens.clone(),
+            None => Rate::parse(WRONG_TOKENS).ok().map(Buckets::single),
+        };
         Self {
+            wrong_tokens,
             clock,
             proxies: Proxies::new(&server.trusted_proxies, server.forwarded_header),
             rules,
@@ -238,6 +252,14 @@ impl Limits {
     /// Counts a request for a user who is known by now.
     pub fn user(&self, endpoint: Limited, subject: &str) -> Result<(), OverLimit> {
         self.take(endpoint, By::User, &[subject.as_bytes()])
+    }
+
+    /// Counts a wrong admin token; the error is in how many seconds another one is looked at.
+    pub(crate) fn wrong_token(&self) -> Result<(), u64> {
+        match &self.wrong_tokens {
+            Some(buckets) => buckets.take(&[], self.clock.now()),
+            None => Ok(()),
+        }
     }
 
     fn take(&self, endpoint: Limited, by: By, key: &[&[u8]]) -> Result<(), OverLimit> {
@@ -325,7 +347,6 @@ mod tests {
     use vestibule_oauth::time::{ManualClock, UnixTime};
 
     use super::*;
-    use crate::settings::Rate;
 
     fn limits(settings: &LimitSettings) -> Limits {
         let clock = Arc::new(ManualClock::new(UnixTime(1_000_000)));
