@@ -7,6 +7,7 @@ mod dev;
 mod grants;
 mod keys;
 mod operator;
+mod policy;
 mod print;
 mod quarantine;
 mod serve;
@@ -50,6 +51,8 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
+    /// Try the rules of a resource.
+    Policy(policy::PolicyArgs),
     /// Try everything on this computer: a stand-in for the provider, a demo MCP server, and Vestibule before them.
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
@@ -101,6 +104,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings)
         Command::Grants(arguments) => grants::run(arguments, env),
         Command::Quarantine(arguments) => quarantine::run(arguments, env),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Policy(arguments) => policy::run(arguments, env),
         #[cfg(feature = "dev")]
         Command::Dev(arguments) => run_dev(arguments, env),
     };
