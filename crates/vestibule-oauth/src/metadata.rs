@@ -58,6 +58,12 @@ pub struct AuthorizationServerMetadata {
     /// Likewise for `/revoke`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocation_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    /// `/introspect` (RFC 7662), where resource servers may ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint: Option<String>,
+    /// How they authenticate there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub introspection_endpoint_auth_methods_supported: Vec<String>,
     /// Only `S256`; clients refuse a server without this member.
     pub code_challenge_methods_supported: Vec<String>,
     /// Every scope of every resource, and `offline_access`.

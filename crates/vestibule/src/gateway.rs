@@ -15,7 +15,7 @@ use vestibule_oauth::url::ResourceUri;
 use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 
 use crate::authorization_server::not_found;
-use crate::grants::{Access, RevokedTokens};
+use crate::grants::Access;
 use crate::issuer::{TokenError, TokenIssuer};
 use crate::limits::Limits;
 use crate::pages::{self, landing};
@@ -24,6 +24,7 @@ use crate::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Sessions,
     Upstream, UpstreamTokens,
 };
+use crate::quarantine::Barrier;
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
 use crate::ways::Ways;
@@ -33,7 +34,7 @@ use crate::{BuildError, House};
 #[derive(Debug)]
 pub struct OwnTokens {
     issuer: Arc<TokenIssuer>,
-    revoked: Arc<RevokedTokens>,
+    barrier: Arc<Barrier>,
     clock: Arc<dyn Clock>,
 }
 
@@ -51,7 +52,7 @@ impl VerifyToken for OwnTokens {
             .issuer
             .verify(token, resource.as_str(), now)
             .map_err(|error| refusal(&error))?;
-        if self.revoked.contains(&access.id, now) {
+        if !self.barrier.lets(&access, now) {
             return Err(TokenRefusal::Revoked);
         }
         let access = Arc::new(access);
@@ -139,7 +140,7 @@ impl Gateway {
     pub(crate) fn build(
         settings: &Settings,
         issuer: &Arc<TokenIssuer>,
-        revoked: &Arc<RevokedTokens>,
+        barrier: &Arc<Barrier>,
         limits: &Arc<Limits>,
         clock: &Arc<dyn Clock>,
         random: &Arc<dyn Random>,
@@ -163,7 +164,7 @@ impl Gateway {
             let endpoint = |route: Route| {
                 let verifier = OwnTokens {
                     issuer: Arc::clone(issuer),
-                    revoked: Arc::clone(revoked),
+                    barrier: Arc::clone(barrier),
                     clock: Arc::clone(clock),
                 };
                 Endpoint {

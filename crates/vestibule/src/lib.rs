@@ -1,6 +1,7 @@
 //! The house: an authorization server and gateway between MCP clients and an MCP server whose users live in an OIDC
 //! provider. [`House`] is the built product; [`House::router`] is what every listener and every test talks to.
 
+pub mod admin;
 pub mod authorization_server;
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -18,6 +19,7 @@ pub mod pages;
 pub mod policy;
 pub mod provider;
 pub mod proxy;
+pub mod quarantine;
 pub mod reload;
 mod revocation;
 mod routes;
@@ -47,6 +49,7 @@ use issuer::{IssuerError, TokenIssuer};
 use keys::{KeyAges, KeyRing};
 use limits::{Limits, OriginLock};
 use provider::Provider;
+use quarantine::{Barrier, Quarantine};
 use reload::ConfigState;
 use revocation::Followed;
 use seal::{NoSealingKey, Sealer};
@@ -90,10 +93,10 @@ pub struct House {
     sealer: Arc<Sealer>,
     issuer: Arc<TokenIssuer>,
     key_ages: KeyAges,
-    clients: ClientRegistry,
+    clients: Arc<ClientRegistry>,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
-    revoked: Arc<RevokedTokens>,
+    barrier: Arc<Barrier>,
     followed: Arc<Followed>,
     refreshes: Arc<Refreshes>,
     documents: Documents,
@@ -158,20 +161,27 @@ impl House {
             .providers()
             .map(|provider| build_provider(before, &settings, provider, &clock, &mut ways))
             .collect::<Result<Vec<_>, _>>()?;
-        let revoked = before.map_or_else(Arc::default, |before| Arc::clone(&before.revoked));
         let rotate_after = settings.rotate_keys_after;
         let key_ages = KeyAges::of(ring, settings.tokens.signing_alg, rotate_after);
         if let Some(warning) = key_ages.warning(clock.now()) {
             tracing::warn!("{warning}");
         }
         let clients = ClientRegistry::build_after(before.map(Self::clients), &settings, &clock)?;
+        let clients = Arc::new(clients);
+        let known = before.map(|before| &before.barrier);
+        let barrier = Arc::new(Barrier {
+            revoked: known.map_or_else(Arc::default, |known| Arc::clone(&known.revoked)),
+            quarantine: known.map_or_else(Arc::default, |known| Arc::clone(&known.quarantine)),
+            clients: Arc::clone(&clients),
+            sealer: Arc::clone(&sealer),
+        });
         let (limit, server) = (&settings.limits, &settings.server);
         let limits = Arc::new(match before {
             Some(before) => before.limits.succeeded_by(limit, server, random.as_ref()),
             None => Limits::new(limit, server, Arc::clone(&clock), random.as_ref()),
         });
         let gateway = Gateway::build(
-            &settings, &issuer, &revoked, &limits, &clock, &random, &mut ways,
+            &settings, &issuer, &barrier, &limits, &clock, &random, &mut ways,
         )?;
         let config = before.map_or_else(
             || Arc::new(ConfigState::loaded_at(clock.now())),
@@ -194,7 +204,7 @@ impl House {
             key_ages,
             providers,
             store,
-            revoked,
+            barrier,
             gateway,
             limits,
             ways: ways.complete(),
@@ -292,7 +302,17 @@ impl House {
     }
 
     pub(crate) fn revoked(&self) -> &RevokedTokens {
-        &self.revoked
+        &self.barrier.revoked
+    }
+
+    /// Users and clients that are shut out.
+    pub(crate) fn quarantine(&self) -> &Quarantine {
+        &self.barrier.quarantine
+    }
+
+    /// Which access tokens are let through.
+    pub(crate) fn barrier(&self) -> &Barrier {
+        &self.barrier
     }
 
     pub(crate) fn documents(&self) -> &Documents {

@@ -214,6 +214,8 @@ pub struct Reloader {
     house: Arc<House>,
     following: Option<AbortHandle>,
     front: Arc<Front>,
+    /// What operators meet.
+    admin: Option<Arc<Front>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     watched: Watched,
@@ -234,10 +236,18 @@ impl Reloader {
             house,
             following: None,
             front,
+            admin: None,
             clock,
             random,
             watched,
         }
+    }
+
+    /// With a listener for operators.
+    #[must_use]
+    pub fn with_admin(mut self, front: Option<Arc<Front>>) -> Self {
+        self.admin = front;
+        self
     }
 
     /// Watches until `shutdown`.
@@ -316,6 +326,9 @@ impl Reloader {
         let limits = ServeLimits::from(&loaded.settings.server);
         let house = self.house.succeeded_by(loaded.settings, &loaded.ring)?;
         house.config().taken(self.clock.now());
+        if let (Some(front), Some(router)) = (&self.admin, house.admin_router()) {
+            front.replace(router, limits, None);
+        }
         self.front.replace(house.router(), limits, loaded.tls);
         self.house = house;
         self.follow();
@@ -331,6 +344,12 @@ fn check_fixed(old: &Settings, new: &Settings) -> Result<(), Refused> {
     }
     if old.server.tls.is_some() != new.server.tls.is_some() {
         return Err(Refused::Fixed("whether there is a server.tls"));
+    }
+    let admin = |settings: &Settings| settings.admin.as_ref().map(|admin| admin.listen.clone());
+    if admin(old) != admin(new) {
+        return Err(Refused::Fixed(
+            "whether there is an [admin], and admin.listen",
+        ));
     }
     if old.store != new.store {
         return Err(Refused::Fixed("[store]"));

@@ -138,21 +138,15 @@ impl House {
 
     /// Tells the provider in the background that a grant has ended.
     pub(crate) fn tell_provider(self: &Arc<Self>, grant: &Grant) {
+        self.tell_providers(vec![grant.clone()]);
+    }
+
+    /// The same for many, one after the other: a provider has limits of its own.
+    pub(crate) fn tell_providers(self: &Arc<Self>, grants: Vec<Grant>) {
         let house = Arc::clone(self);
-        let (family, id) = (grant.family.clone(), grant.provider.clone());
-        let token = grant.provider_refresh_token();
         self.refreshes().tasks.spawn(async move {
-            let Some(provider) = house.provider(&id) else {
-                return;
-            };
-            for pause in TELL_AGAIN {
-                sleep(pause).await;
-                match provider.revoke(&token).await {
-                    Ok(()) | Err(ProviderError::InvalidGrant(_)) => return,
-                    Err(error) => {
-                        tracing::warn!(reason = error.slug(), family, cause = %error, "the provider was not told that a grant has ended");
-                    }
-                }
+            for grant in grants {
+                house.tell(&grant).await;
             }
         });
     }
@@ -170,7 +164,24 @@ impl House {
         });
     }
 
-    /// Reads what was revoked since the last time, at any replica. Gives the number of entries.
+    async fn tell(&self, grant: &Grant) {
+        let Some(provider) = self.provider(&grant.provider) else {
+            return;
+        };
+        let (family, token) = (&grant.family, grant.provider_refresh_token());
+        for pause in TELL_AGAIN {
+            sleep(pause).await;
+            match provider.revoke(&token).await {
+                Ok(()) | Err(ProviderError::InvalidGrant(_)) => return,
+                Err(error) => {
+                    tracing::warn!(reason = error.slug(), family, cause = %error, "the provider was not told that a grant has ended");
+                }
+            }
+        }
+    }
+
+    /// Reads what was revoked since the last time, at any replica, and who is in quarantine. Gives the number of
+    /// revocations.
     pub async fn follow_once(&self) -> Result<usize, StoreError> {
         let (Some(store), Some(kept)) = (self.store(), self.shelf()) else {
             return Ok(0);
@@ -201,6 +212,7 @@ impl House {
                 _ => break,
             }
         }
+        self.follow_quarantine().await?;
         self.followed.0.store(now.0, Ordering::Relaxed);
         Ok(count)
     }

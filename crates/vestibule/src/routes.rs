@@ -16,8 +16,8 @@ use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{
-    Outside, authorize, callback, connections, consent, discovery, json, logout, refuse, register,
-    revoke, token,
+    Outside, authorize, callback, connections, consent, discovery, introspect, json, logout,
+    refuse, register, revoke, token,
 };
 use crate::limits::{Limited, enforce};
 use crate::pages::{self, landing};
@@ -100,7 +100,20 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(pages::speak));
 
+    // Asked by servers, with a secret: no page of any origin has business here.
+    let mut servers = Router::new();
+    if !house.settings().introspection.clients.is_empty() {
+        servers = servers
+            // RFC 7662.
+            .route(
+                "/introspect",
+                post(introspect::introspect).route_layer(limited(Limited::Introspect)),
+            )
+            .method_not_allowed_fallback(wrong_method);
+    }
+
     open.merge(pages)
+        .merge(servers)
         // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
         .fallback(gateway::gateway)
         .layer(from_fn_with_state(Arc::clone(&house), every_answer))
@@ -152,7 +165,7 @@ async fn every_answer(State(house): State<Arc<House>>, request: Request, next: N
         );
     }
     let https = house.settings().public_url.is_https();
-    if !https && !named_loopback(&request) {
+    if !https && !is_named_loopback(&request) {
         return json(
             StatusCode::FORBIDDEN,
             &serde_json::json!({
@@ -175,7 +188,8 @@ async fn every_answer(State(house): State<Arc<House>>, request: Request, next: N
     response
 }
 
-fn named_loopback(request: &Request) -> bool {
+/// True when the request was sent to a loopback name.
+pub(crate) fn is_named_loopback(request: &Request) -> bool {
     let host = request
         .headers()
         .get(HOST)

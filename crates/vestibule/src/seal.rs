@@ -66,10 +66,12 @@ pub enum Kind {
     FormTicket,
     /// Who signed in last in this browser, in a cookie.
     Account,
+    /// A user or client that is shut out, in the store.
+    Quarantine,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,
@@ -85,6 +87,7 @@ impl Kind {
         Self::Session,
         Self::FormTicket,
         Self::Account,
+        Self::Quarantine,
     ];
 
     /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
@@ -105,6 +108,7 @@ impl Kind {
             Self::Session => "connections session",
             Self::FormTicket => "connections form",
             Self::Account => "last account",
+            Self::Quarantine => "quarantine",
         }
     }
 
@@ -126,6 +130,7 @@ impl Kind {
             Self::Session => "vss_",
             Self::FormTicket => "vft_",
             Self::Account => "vla_",
+            Self::Quarantine => "vqu_",
         }
     }
 }

@@ -50,6 +50,8 @@ enum DisplayError {
     Redirect(#[from] RedirectMismatch),
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("an operator has shut the client out")]
+    Quarantined,
 }
 
 /// The client can be told.
@@ -157,6 +159,10 @@ async fn identify(
     let client = clients
         .resolve(house.sealer(), params.require("client_id")?, house.now())
         .await?;
+    let name = || client.name.as_deref();
+    if (house.quarantine()).has_client(client.id.as_str(), name, house.now()) {
+        return Err(DisplayError::Quarantined);
+    }
     let redirect = client.match_redirect(
         params.get("redirect_uri")?,
         &house.settings().clients.private_use_schemes,
@@ -395,6 +401,12 @@ impl DisplayError {
                 "If you need the application, ask the operator of this server.",
                 "client_refused",
             ),
+            Self::Quarantined => (
+                "This application is suspended here",
+                "The operator of this server has suspended it for now.".to_owned(),
+                "If you need the application, ask the operator of this server.",
+                "client_quarantined",
+            ),
             Self::Client(error @ UnknownClient::Document(_)) if error.is_transient() => (
                 "The application cannot be identified at the moment",
                 format!("It is described by a document on its maker's website, and that did not answer as it should: {error}."),
@@ -427,6 +439,7 @@ impl DisplayError {
         };
         let status = match self {
             Self::Client(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Quarantined => StatusCode::FORBIDDEN,
             _ => StatusCode::BAD_REQUEST,
         };
         display_error(house, status, title, &explanation, next_step, slug, self)

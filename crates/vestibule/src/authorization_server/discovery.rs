@@ -30,6 +30,12 @@ use crate::issuer::TokenIssuer;
 use crate::keys::rotation::JWKS_MAX_AGE;
 use crate::settings::{ClientCredential, ClientSettings, ResourceSettings, Settings};
 
+/// How resource servers authenticate at `/introspect`.
+const BY_SECRET: [ClientAuthMethod; 2] = [
+    ClientAuthMethod::ClientSecretBasic,
+    ClientAuthMethod::ClientSecretPost,
+];
+
 /// One document, ready to send.
 #[derive(Clone, Debug)]
 struct Document {
@@ -178,6 +184,7 @@ fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
         .map(|name| (*name).to_owned())
         .collect();
     let origin = &settings.public_url;
+    let introspection = !settings.introspection.clients.is_empty();
     let strings = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     let catalogue = settings
         .resources
@@ -202,6 +209,12 @@ fn authorization_server(settings: &Settings) -> AuthorizationServerMetadata {
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
         revocation_endpoint_auth_methods_supported: methods,
         revocation_endpoint_auth_signing_alg_values_supported: algorithms,
+        introspection_endpoint: introspection.then(|| origin.join("/introspect")),
+        introspection_endpoint_auth_methods_supported: BY_SECRET
+            .iter()
+            .filter(|_| introspection)
+            .map(|method| method.as_str().to_owned())
+            .collect(),
         code_challenge_methods_supported: strings(&[METHOD_S256]),
         scopes_supported: catalogue.union(&ScopeSet::parse(OFFLINE_ACCESS)).to_vec(),
         client_id_metadata_document_supported: settings.clients.metadata_documents,

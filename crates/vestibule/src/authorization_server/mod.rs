@@ -7,6 +7,7 @@ pub mod connections;
 pub mod consent;
 pub(crate) mod cookies;
 pub mod discovery;
+pub mod introspect;
 mod leave;
 pub mod logout;
 pub mod register;
@@ -16,5 +17,5 @@ pub mod revoke;
 mod tell;
 pub mod token;
 
-pub(crate) use respond::{Outside, refuse};
+pub(crate) use respond::{BodyError, Outside, body, refuse};
 pub use respond::{json, not_found};

@@ -53,6 +53,11 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
 async fn handle(house: &Arc<House>, request: Request) -> Outcome {
     let (client, params) =
         client_auth::read_form::<TokenError>(house, request, Limited::Token).await?;
+    let name = || client.name.as_deref();
+    let now = house.now();
+    if (house.quarantine()).has_client(client.id.as_str(), name, now) {
+        return Err(TokenError::ClientQuarantined.into());
+    }
     match TokenRequest::parse(&params).map_err(TokenError::from)? {
         TokenRequest::AuthorizationCode {
             code,

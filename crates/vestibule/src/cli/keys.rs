@@ -186,12 +186,12 @@ fn failure(error: KeyRingError) -> Failure {
     }
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     units::duration(text).map(|duration| duration.as_secs())
 }
 
 /// A time span in words, rounded down to its largest unit.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let (number, unit) = match seconds {
         0..60 => return format!("{seconds} s"),
         60..3600 => (seconds / 60, "minute"),
@@ -203,7 +203,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// When something is due, in words.
-fn when(due: UnixTime, now: UnixTime) -> String {
+pub(super) fn when(due: UnixTime, now: UnixTime) -> String {
     match due.since(now) {
         0 => "due now".to_owned(),
         ahead => format!("in {}", span(ahead)),

@@ -4,9 +4,12 @@ mod check;
 mod config;
 #[cfg(feature = "dev")]
 mod dev;
+mod grants;
 mod keys;
+mod operator;
 mod policy;
 mod print;
+mod quarantine;
 mod serve;
 mod signals;
 mod store;
@@ -42,6 +45,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain the configuration, or print its JSON Schema.
     Config(config::ConfigArgs),
+    /// Show what is granted to which client, and revoke it.
+    Grants(grants::GrantsArgs),
+    /// Shut users and clients out, and let them in again.
+    Quarantine(quarantine::QuarantineArgs),
     /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
     /// Try the rules of a resource.
@@ -94,6 +101,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings)
         Command::Serve(arguments) => serve::run(arguments, env),
         Command::Check(arguments) => check::run(arguments, env),
         Command::Config(arguments) => config::run(arguments, env),
+        Command::Grants(arguments) => grants::run(arguments, env),
+        Command::Quarantine(arguments) => quarantine::run(arguments, env),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Policy(arguments) => policy::run(arguments, env),
         #[cfg(feature = "dev")]

@@ -57,6 +57,9 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
     runtime.block_on(signals::until_second(|shutdown| async move {
         let hangup = signals::hangup()?;
         let listeners = listen(&settings.server).map_err(Failure::runtime)?;
+        let admin = settings.admin.as_ref();
+        let admin = admin.map(|admin| bind(&admin.listen)).transpose();
+        let admin = admin.map_err(|error| Failure::runtime(format!("admin: {error}")))?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
         let store = store::open(&settings.store, env, &clock, &random).await;
@@ -70,12 +73,24 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
         )
         .map_err(Failure::usage)?;
         let front = Front::new(house.router(), limits, tls);
+        let admin_front = (house.admin_router()).map(|router| Front::new(router, limits, None));
         // Its successors share what is under way.
         let first = Arc::clone(&house);
-        let reloader = Reloader::new(source, watched, house, Arc::clone(&front), clock, random);
+        let reloader = Reloader::new(source, watched, house, Arc::clone(&front), clock, random)
+            .with_admin(admin_front.clone());
         print::line(&announcement);
-        let ((), drained) = tokio::join!(
+        if let Some(listeners) = &admin {
+            let addresses = addresses(listeners, "http");
+            print::line(&format!("vestibule listens on {addresses} for operators"));
+        }
+        let operators = async {
+            if let (Some(listeners), Some(front)) = (admin, admin_front) {
+                serve(listeners, front, shutdown.clone()).await;
+            }
+        };
+        let ((), (), drained) = tokio::join!(
             reloader.run(hangup, shutdown.clone()),
+            operators,
             serve(listeners, front, shutdown.clone())
         );
         first.settle(SETTLE).await;
@@ -145,14 +160,16 @@ fn listen(server: &ServerSettings) -> io::Result<Vec<TcpListener>> {
 }
 
 fn announcement(listeners: &[TcpListener], scheme: &str, public_url: &str) -> String {
+    let addresses = addresses(listeners, scheme);
+    format!("vestibule listens on {addresses} for {public_url}")
+}
+
+fn addresses(listeners: &[TcpListener], scheme: &str) -> String {
     let addresses = listeners
         .iter()
         .filter_map(|listener| listener.local_addr().ok());
     let addresses: Vec<String> = addresses
         .map(|address| format!("{scheme}://{address}"))
         .collect();
-    format!(
-        "vestibule listens on {} for {public_url}",
-        addresses.join(" and ")
-    )
+    addresses.join(" and ")
 }

@@ -222,6 +222,26 @@ impl ClientRegistry {
         Ok(client)
     }
 
+    /// The name that a client gives itself, as far as it is known without asking anybody.
+    pub(crate) fn name_of(
+        &self,
+        sealer: &Sealer,
+        client_id: &str,
+        now: UnixTime,
+    ) -> Option<String> {
+        match ClientId::parse(client_id)? {
+            ClientId::PreRegistered(id) => self.known(&id)?.client.name.clone(),
+            ClientId::Registered(id) => {
+                let registration: Registration = sealer.open(&id, now).ok()?;
+                registration.into_client(ClientId::Registered(id)).name
+            }
+            ClientId::MetadataDocument(url) => match self.pinned.get(&url) {
+                Some(pinned) => pinned.name.clone(),
+                None => self.documents.as_ref()?.remembered(&url)?.name.clone(),
+            },
+        }
+    }
+
     /// The operator's rules, for `/register` and `/authorize`.
     pub fn policy(&self) -> &ClientPolicy {
         &self.policy

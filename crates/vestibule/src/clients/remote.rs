@@ -249,6 +249,14 @@ impl<T> Remote<T> {
         result
     }
 
+    /// What is in memory, however old, without a fetch.
+    pub(super) fn remembered(&self, url: &str) -> Option<Arc<T>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = Arc::clone(slots.get(url)?);
+        drop(slots);
+        slot.stale(self.clock.now())
+    }
+
     /// A document other than `known`, unless it was fetched a moment ago: a key id that is not in a key set is a reason
     /// to look again, but not for every forged assertion.
     pub(super) async fn newer(&self, url: &DocumentUrl, known: &Arc<T>) -> Option<Arc<T>> {

@@ -56,6 +56,19 @@ impl ClientDigest {
     pub fn of(id: &ClientId) -> Self {
         Self(fingerprint(id.as_str()))
     }
+
+    /// A digest that an operator hands in; `None` when it cannot be one.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let is_digest = URL_SAFE_NO_PAD
+            .decode(text)
+            .is_ok_and(|bytes| bytes.len() == 32);
+        is_digest.then(|| Self(text.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// SHA-256 as base64url: binds an artefact to a value without containing it.

@@ -17,8 +17,8 @@ use crate::settings::Rate;
 /// Cells in each of the two rows: 128 KiB for a table.
 const ROW: usize = 1 << 13;
 
-/// One rate for many keys.
-#[derive(Debug)]
+/// One rate for many keys. A clone counts in the same cells.
+#[derive(Clone, Debug)]
 pub(super) struct Buckets {
     seed: [u8; 16],
     /// Microseconds that one request takes out of a bucket.

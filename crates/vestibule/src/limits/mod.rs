@@ -27,7 +27,7 @@ use vestibule_oauth::time::Clock;
 use crate::House;
 use crate::authorization_server::{Outside, refuse};
 use crate::pages::{self, Page, RefusalPage};
-use crate::settings::{EndpointLimits, LimitSettings, ServerSettings};
+use crate::settings::{EndpointLimits, LimitSettings, Rate, ServerSettings};
 use crate::telemetry::ReferenceId;
 
 pub use network::Network;
@@ -36,6 +36,9 @@ pub(crate) use origin_lock::OriginLock;
 
 use bucket::Buckets;
 use network::Proxies;
+
+/// Wrong admin tokens that are told apart in the log; `limits.enabled` does not matter.
+const WRONG_TOKENS: &str = "30/1m";
 
 /// An endpoint that has limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub enum Limited {
     Token,
     /// `POST /revoke`.
     Revoke,
+    /// `POST /introspect`.
+    Introspect,
     /// `POST /register`.
     Register,
     /// `POST /logout`.
@@ -62,12 +67,13 @@ pub enum Limited {
 
 impl Limited {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Authorize,
         Self::Consent,
         Self::Callback,
         Self::Token,
         Self::Revoke,
+        Self::Introspect,
         Self::Register,
         Self::Logout,
         Self::Connections,
@@ -81,6 +87,7 @@ impl Limited {
             Self::Callback => settings.callback,
             Self::Token => settings.token,
             Self::Revoke => settings.revoke,
+            Self::Introspect => settings.introspect,
             Self::Register => settings.register,
             Self::Logout => settings.logout,
             Self::Connections => settings.connections,
@@ -147,6 +154,8 @@ pub struct Limits {
     clock: Arc<dyn Clock>,
     proxies: Proxies,
     rules: [Rules; Limited::ALL.len()],
+    /// Wrong admin tokens.
+    wrong_tokens: Option<Buckets>,
 }
 
 impl Limits {
@@ -207,7 +216,12 @@ impl Limits {
                 total: (limits.total).map(|rate| single(of(|rules| &rules.total), rate)),
             }
         });
+        let wrong_tokens = match before {
+            Some(limits) => limits.wrong_tokens.clone(),
+            None => Rate::parse(WRONG_TOKENS).ok().map(Buckets::single),
+        };
         Self {
+            wrong_tokens,
             clock,
             proxies: Proxies::new(&server.trusted_proxies, server.forwarded_header),
             rules,
@@ -242,6 +256,14 @@ impl Limits {
     /// Counts a request for a user who is known by now.
     pub fn user(&self, endpoint: Limited, subject: &str) -> Result<(), OverLimit> {
         self.take(endpoint, By::User, &[subject.as_bytes()])
+    }
+
+    /// Counts a wrong admin token; the error is in how many seconds another one is looked at.
+    pub(crate) fn wrong_token(&self) -> Result<(), u64> {
+        match &self.wrong_tokens {
+            Some(buckets) => buckets.take(&[], self.clock.now()),
+            None => Ok(()),
+        }
     }
 
     fn take(&self, endpoint: Limited, by: By, key: &[&[u8]]) -> Result<(), OverLimit> {
@@ -329,7 +351,6 @@ mod tests {
     use vestibule_oauth::time::{ManualClock, UnixTime};
 
     use super::*;
-    use crate::settings::Rate;
 
     fn limits(settings: &LimitSettings) -> Limits {
         let clock = Arc::new(ManualClock::new(UnixTime(1_000_000)));

@@ -106,6 +106,8 @@ pub struct LimitSettings {
     pub token: EndpointLimits,
     /// `/revoke`.
     pub revoke: EndpointLimits,
+    /// `/introspect`.
+    pub introspect: EndpointLimits,
     /// `/register`.
     pub register: EndpointLimits,
     /// `/logout`.
@@ -142,6 +144,12 @@ impl Default for LimitSettings {
                 per_address: rate(3_000),
                 per_client: rate(600),
                 total: rate(12_000),
+                ..EndpointLimits::default()
+            },
+            // A resource server asks once for each request of its own.
+            introspect: EndpointLimits {
+                per_address: rate(60_000),
+                total: rate(240_000),
                 ..EndpointLimits::default()
             },
             register: EndpointLimits {
@@ -189,6 +197,11 @@ impl LimitSettings {
                 "revoke",
                 &mut settings.revoke,
                 &["per_address", "per_client", "total"],
+            ),
+            (
+                "introspect",
+                &mut settings.introspect,
+                &["per_address", "total"],
             ),
             (
                 "register",

@@ -7,6 +7,7 @@
 //! by commas. Every secret can stand in a file of its own, `client_secret_file`, or elsewhere, `client_secret =
 //! "aws-sm:NAME"`. File names in the configuration file are relative to it.
 
+mod admin;
 mod aliases;
 mod clients;
 mod consent;
@@ -14,6 +15,7 @@ mod describe;
 mod document;
 mod env;
 mod explain;
+mod introspection;
 mod limits;
 mod pages;
 mod problem;
@@ -40,10 +42,12 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
+pub use admin::AdminSettings;
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use explain::{InForce, Origin as ValueOrigin};
+pub use introspection::{IntrospectionClient, IntrospectionSettings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use pages::PagesSettings;
 pub use problem::{Place, Problem, SettingsError};
@@ -94,6 +98,10 @@ pub struct Settings {
     pub clients: ClientSettings,
     /// Whether consent may be remembered.
     pub consent: ConsentSettings,
+    /// The interface for operators; `None` when there is none.
+    pub admin: Option<AdminSettings>,
+    /// Who may ask about access tokens.
+    pub introspection: IntrospectionSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
     /// Which pages are shown.
@@ -150,6 +158,8 @@ impl Settings {
             store: StoreSettings::default(),
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
+            admin: None,
+            introspection: IntrospectionSettings::default(),
             limits: LimitSettings::default(),
             pages: PagesSettings::default(),
             log: LogSettings::default(),
@@ -210,6 +220,8 @@ impl Settings {
         let store = StoreSettings::read(root.section("store"), env);
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
+        let admin = AdminSettings::read(root.section("admin"), &server);
+        let introspection = IntrospectionSettings::read(root.section("introspection"), &resources);
         let limits = LimitSettings::read(root.section("limits"));
         let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
@@ -227,6 +239,8 @@ impl Settings {
             store,
             clients,
             consent,
+            admin,
+            introspection,
             limits,
             pages,
             log,

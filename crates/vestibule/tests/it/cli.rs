@@ -1,6 +1,7 @@
 //! The program as a script sees it: exit codes, what goes to stdout and to stderr, and an orderly end on a signal.
 
 mod keys;
+mod operators;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

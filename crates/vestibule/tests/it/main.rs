@@ -11,6 +11,7 @@
 mod contract;
 mod support;
 
+mod admin;
 mod authorize;
 mod callback;
 mod check;
@@ -24,6 +25,7 @@ mod discovery;
 mod docs;
 mod gateway;
 mod grants;
+mod introspect;
 mod keys;
 mod limits;
 mod metadata_document;

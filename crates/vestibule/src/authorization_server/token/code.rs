@@ -73,6 +73,15 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
             provider_refresh_token,
         )
     });
+    let user = house.subject(provider, &identity.subject);
+    if house.quarantine().has_user(&user, now) {
+        // Nobody will ever use what the provider has just given.
+        if let Some(grant) = &grant {
+            house.tell_provider(grant);
+        }
+        house.refreshes().unsaved.remove(&mark);
+        return Err(TokenError::UserQuarantined);
+    }
     let until = refresh_until(house, now);
     let refresh = grant.as_ref().map(|grant| {
         RefreshToken::new(if house.store().is_some() {
@@ -82,7 +91,6 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
             house.sealer().seal(grant, Some(until), house.random())
         })
     });
-    let user = house.subject(provider, &identity.subject);
     let kept = KeptAccess::new(&tokens.access, tokens.expires_at, now, tokens.scope.clone());
     let issue = Issue {
         client,

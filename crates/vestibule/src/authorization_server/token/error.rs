@@ -42,6 +42,10 @@ pub(in crate::authorization_server) enum TokenError {
     GrantSeal(SealError),
     #[error(transparent)]
     GrantMismatch(#[from] GrantMismatch),
+    #[error("an operator has shut the client out")]
+    ClientQuarantined,
+    #[error("an operator has shut the user out")]
+    UserQuarantined,
     #[error("the grant was revoked")]
     Revoked,
     #[error("the grant is not in the store (any more)")]
@@ -84,6 +88,7 @@ impl TokenError {
     pub(super) fn respond(&self, house: &House) -> Response {
         use ErrorCode::{
             InvalidGrant, InvalidScope, InvalidTarget, ServerError, TemporarilyUnavailable,
+            UnauthorizedClient,
         };
         let again = "sign in again";
         let outside = match self {
@@ -108,6 +113,16 @@ impl TokenError {
                 InvalidGrant,
                 "scope_not_permitted",
                 "nothing of what was approved is open to your account any more; sign in again, or ask the operator for access",
+            ),
+            Self::ClientQuarantined => Outside::new(
+                UnauthorizedClient,
+                "client_quarantined",
+                "the operator of this server has suspended this application; nothing of it works until that is lifted",
+            ),
+            Self::UserQuarantined => Outside::new(
+                InvalidGrant,
+                "user_quarantined",
+                "the operator of this server has suspended your account here; ask them to lift that",
             ),
             Self::OtherUser => Outside::new(
                 InvalidGrant,

@@ -156,6 +156,10 @@ impl Refresh<'_> {
         if record.revoked.is_some() || here.contains(&self.family, self.house.now()) {
             return Err(TokenError::Revoked);
         }
+        let quarantine = self.house.quarantine();
+        if quarantine.has_user(&record.user, self.house.now()) {
+            return Err(TokenError::UserQuarantined);
+        }
         within_lifetime(self.house, grant.signed_in_at)?;
         let resource = bound_resource(self.house, &grant.resource, &self.asked.resources)?;
         let scope = narrowed(&grant.scope, &resource.scopes, self.asked.scope.clone())?;

@@ -1,5 +1,6 @@
 //! How a configuration is read: defaults, file, environment, and every problem with its place.
 
+mod admin;
 mod aliases;
 mod clients;
 mod contradictions;

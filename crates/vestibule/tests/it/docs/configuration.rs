@@ -22,7 +22,7 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "ca_file",
     "cert",
     "client_secret_file",
@@ -32,6 +32,7 @@ const FILES: [&str; 11] = [
     "origin_secret_previous_file",
     "ring_file",
     "secret_file",
+    "token_file",
     "url_file",
     "value_file",
 ];
@@ -72,7 +73,8 @@ fn make_files(table: &mut Table, directory: &Path) {
                 let content = if key == "url_file" {
                     "none"
                 } else {
-                    "content-of-a-file"
+                    // Long enough for any secret.
+                    "content-of-a-file-0123456789abcdef"
                 };
                 file.write_all(content.as_bytes()).unwrap();
                 *path = name;

@@ -55,7 +55,7 @@ impl FaultyStore {
     }
 
     /// After `good` writes, `bad` fail.
-    pub(super) fn fail_writes(&self, good: u64, bad: u64, trouble: Trouble) {
+    pub(crate) fn fail_writes(&self, good: u64, bad: u64, trouble: Trouble) {
         *self.plan.lock().unwrap() = Some(Plan { good, bad, trouble });
     }
 
@@ -157,19 +157,19 @@ impl Store for FaultyStore {
 }
 
 /// One replica with a store of its own before the common one.
-pub(super) struct Replica {
-    pub(super) house: Arc<House>,
-    pub(super) router: Router,
-    pub(super) store: Arc<FaultyStore>,
+pub(crate) struct Replica {
+    pub(crate) house: Arc<House>,
+    pub(crate) router: Router,
+    pub(crate) store: Arc<FaultyStore>,
 }
 
 impl Replica {
-    pub(super) async fn refresh(&self, client: &Client, token: &str) -> Answer {
+    pub(crate) async fn refresh(&self, client: &Client, token: &str) -> Answer {
         refresh_at(&self.router, client, token).await
     }
 }
 
-pub(super) async fn refresh_at(router: &Router, client: &Client, token: &str) -> Answer {
+pub(crate) async fn refresh_at(router: &Router, client: &Client, token: &str) -> Answer {
     let form = [
         ("grant_type", "refresh_token"),
         ("refresh_token", token),
@@ -178,7 +178,7 @@ pub(super) async fn refresh_at(router: &Router, client: &Client, token: &str) ->
     post(router, "/token", &form).await
 }
 
-pub(super) async fn post(router: &Router, path: &str, form: &[(&str, &str)]) -> Answer {
+pub(crate) async fn post(router: &Router, path: &str, form: &[(&str, &str)]) -> Answer {
     let form = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(form)
         .finish();
@@ -191,7 +191,7 @@ pub(super) async fn post(router: &Router, path: &str, form: &[(&str, &str)]) -> 
 }
 
 /// A pool that rotates, with this grace; `None` does not rotate.
-pub(super) fn pool(rotation: Option<u64>) -> CognitoOptions {
+pub(crate) fn pool(rotation: Option<u64>) -> CognitoOptions {
     CognitoOptions {
         rotation,
         ..CognitoOptions::default()
@@ -199,23 +199,23 @@ pub(super) fn pool(rotation: Option<u64>) -> CognitoOptions {
 }
 
 /// The provider is asked at every refresh, and is given up on soon.
-pub(super) fn strict(settings: &mut Settings) {
+pub(crate) fn strict(settings: &mut Settings) {
     settings.tokens.provider_recheck = Duration::ZERO;
     settings.provider.timeout = Duration::from_secs(1);
 }
 
-pub(super) async fn stored(rotation: Option<u64>) -> TestHouse {
+pub(crate) async fn stored(rotation: Option<u64>) -> TestHouse {
     TestHouse::stored(pool(rotation), strict).await
 }
 
 impl TestHouse {
     /// A replica whose store can be broken for it alone.
-    pub(super) fn faulty_replica(&self, seed: u64) -> Replica {
+    pub(crate) fn faulty_replica(&self, seed: u64) -> Replica {
         self.faulty_replica_at(seed, &self.clock)
     }
 
     /// One with a clock of its own.
-    pub(super) fn faulty_replica_at(&self, seed: u64, clock: &Arc<ManualClock>) -> Replica {
+    pub(crate) fn faulty_replica_at(&self, seed: u64, clock: &Arc<ManualClock>) -> Replica {
         let store = FaultyStore::before(self.store.clone().unwrap());
         let house = House::build(
             self.settings.clone(),
@@ -233,12 +233,12 @@ impl TestHouse {
     }
 
     /// Calls of the provider's token endpoint, the redemption of the code among them.
-    pub(super) fn token_calls(&self) -> u64 {
+    pub(crate) fn token_calls(&self) -> u64 {
         self.cognito.control().calls(Endpoint::Token)
     }
 
     /// How often each of the provider's refresh tokens was presented.
-    pub(super) fn presented_refreshes(&self) -> Vec<u64> {
+    pub(crate) fn presented_refreshes(&self) -> Vec<u64> {
         self.cognito
             .control()
             .all_refreshes()
