@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 
-use crate::street::{Client, Plan, Street, assert_busy, refresh_token, until};
+use crate::client::{Client, assert_busy, refresh_token};
+use crate::street::{Plan, Street, until};
 
 /// With a provider that does not rotate, and with one that gives the replaced token some grace.
 pub(crate) async fn killed_between_the_answer_and_the_commit_nobody_is_logged_out(store: &str) {
@@ -30,7 +31,7 @@ async fn nobody_is_logged_out(store: &str, rotation: Option<u64>) {
     if street.other() == 1 {
         street.replicas[0].start().await;
     }
-    street.assert_open(&answer).await;
+    client.assert_open(&answer).await;
     // The one that was killed is back, and has nothing to say against it.
     assert_eq!(client.refresh(0, &token).await.unwrap().body, answer.body);
     refresh_token(&client.refresh(0, &refresh_token(&answer)).await.unwrap());

@@ -1,7 +1,8 @@
 //! What lies in the store: nothing before a code is redeemed, and nothing for ever.
 
+use crate::client::refresh_token;
 use crate::places::count;
-use crate::street::{Plan, Street, refresh_token};
+use crate::street::{Plan, Street};
 
 /// `tokens.refresh_ttl`.
 const LONGEST: u64 = 30 * 86_400;
@@ -11,8 +12,8 @@ pub(crate) async fn nothing_is_stored_before_a_code_is_redeemed_and_all_of_it_en
     let before = looked_into(&mut street, store).await;
     let client = street.register().await;
     street.register().await;
-    let code = street.code(&client).await;
-    street.code(&client).await;
+    let code = client.code().await;
+    client.code().await;
     assert_eq!(
         looked_into(&mut street, store).await,
         before,

@@ -5,7 +5,8 @@ use vestibule::keys::rotation::{Schedule, When};
 use vestibule_oauth::random::SystemRandom;
 use vestibule_oauth::time::{Clock as _, SystemClock};
 
-use crate::street::{Plan, Street, refresh_token};
+use crate::client::refresh_token;
+use crate::street::{Plan, Street};
 
 pub(crate) async fn replicas_on_neighbouring_steps_of_a_rotation_share_a_store(store: &str) {
     let street = Street::open(Plan::new(store, Some(0))).await;
@@ -24,13 +25,13 @@ pub(crate) async fn replicas_on_neighbouring_steps_of_a_rotation_share_a_store(s
         for replica in [ahead, 0, ahead, 0] {
             let answer = old.refresh(replica, &token).await.unwrap();
             token = refresh_token(&answer);
-            street.assert_open(&answer).await;
+            old.assert_open(&answer).await;
         }
         // A sign-in at the one behind, which goes on at the one ahead.
         let (client, first) = street.sign_in().await;
         for replica in [ahead, 0] {
             let answer = client.refresh(replica, &first).await.unwrap();
-            street.assert_open(&answer).await;
+            client.assert_open(&answer).await;
         }
         if ahead > 0 {
             street.replicas[0].take_keys(text.expose()).await;

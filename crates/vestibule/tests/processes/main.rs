@@ -13,7 +13,9 @@
 #[path = "../it/support/browser.rs"]
 mod browser;
 
+mod client;
 mod crashes;
+mod dev;
 mod garbage;
 mod keys;
 mod many;
@@ -33,7 +35,8 @@ macro_rules! suite {
             crashes::killed_between_the_answer_and_the_commit_nobody_is_logged_out,
             token_file::processes_that_share_a_token_file_stay_signed_in,
             garbage::nothing_is_stored_before_a_code_is_redeemed_and_all_of_it_ends,
-            keys::replicas_on_neighbouring_steps_of_a_rotation_share_a_store
+            keys::replicas_on_neighbouring_steps_of_a_rotation_share_a_store,
+            dev::dev_keeps_its_grants_in_the_store
         }
     };
     ($place:path: $($module:ident::$rule:ident),+) => {$(

@@ -10,8 +10,9 @@ use vestibule_oauth::random::{Random as _, SystemRandom};
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock as _, SystemClock};
 
+use crate::client::{Client, refresh_token};
 use crate::server::Server;
-use crate::street::{Client, Plan, Street, refresh_token};
+use crate::street::{Plan, Street};
 
 const FEW: usize = 1000;
 /// Grants that are refreshed, each of them so often at each size.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::client::{Client, assert_busy, refresh_token};
 use crate::server::Server;
-use crate::street::{Client, Plan, Street, assert_busy, refresh_token};
+use crate::street::{Plan, Street};
 
 mod redis {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +45,7 @@ async fn an_outage_logs_nobody_out(mut server: Server) {
     server.go_on();
     let answer = client.refresh_until_good(1, &token).await;
     let token = refresh_token(&answer);
-    street.assert_open(&answer).await;
+    client.assert_open(&answer).await;
 
     // After the provider was asked; its answer must be kept, and the other replica goes on from it.
     let asked = street.begin_refresh(&client, &token).await;
@@ -64,10 +65,10 @@ async fn an_outage_logs_nobody_out(mut server: Server) {
     tokio::time::sleep(Duration::from_secs(2)).await;
     server.start_again();
     let answer = client.refresh_until_good(0, &token).await;
-    street.assert_open(&answer).await;
+    client.assert_open(&answer).await;
     assert_eq!(client.refresh_until_good(1, &token).await.body, answer.body);
 
-    let (good, busy) = crowd.stop(&street).await;
+    let (good, busy) = crowd.stop().await;
     println!("the crowd: {good} refreshes, {busy} times 503");
     assert!(good >= 8 && busy >= 4, "{good} {busy}");
 }
@@ -113,12 +114,12 @@ impl Crowd {
     }
 
     /// Everybody must still be signed in. How many refreshes there were, and how many times somebody had to come again.
-    async fn stop(self, street: &Street) -> (usize, usize) {
+    async fn stop(self) -> (usize, usize) {
         self.over.store(true, Ordering::SeqCst);
         for person in self.people {
             let (client, token) = person.await.unwrap();
             let answer = client.refresh_until_good(1, &token).await;
-            street.assert_open(&answer).await;
+            client.assert_open(&answer).await;
         }
         let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
         (count(&self.good), count(&self.busy))

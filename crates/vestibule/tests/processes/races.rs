@@ -2,7 +2,8 @@
 
 use futures_util::future::join_all;
 
-use crate::street::{Plan, Street, refresh_token};
+use crate::client::refresh_token;
+use crate::street::{Plan, Street};
 
 pub(crate) async fn fifty_refreshes_at_once_are_one_question_and_one_answer(store: &str) {
     for rotation in [None, Some(60), Some(0)] {
@@ -17,7 +18,7 @@ pub(crate) async fn fifty_refreshes_at_once_are_one_question_and_one_answer(stor
             assert_eq!(answer.body, answers[0].body);
         }
         assert_eq!(street.presented(), [1], "{rotation:?}");
-        street.assert_open(&answers[0]).await;
+        client.assert_open(&answers[0]).await;
         // Late, at the other replica: still the same, and no other question.
         let late = client.refresh(street.other(), &token).await.unwrap();
         assert_eq!(late.body, answers[0].body);
@@ -37,5 +38,5 @@ pub(crate) async fn a_client_that_hangs_up_finds_its_answer_at_the_other_replica
     let answer = client.refresh(street.other(), &token).await.unwrap();
     refresh_token(&answer);
     assert_eq!(street.presented(), [1]);
-    street.assert_open(&answer).await;
+    client.assert_open(&answer).await;
 }
