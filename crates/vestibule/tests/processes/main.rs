@@ -34,6 +34,7 @@ macro_rules! suite {
             races::a_client_that_hangs_up_finds_its_answer_at_the_other_replica,
             crashes::killed_between_the_answer_and_the_commit_nobody_is_logged_out,
             token_file::processes_that_share_a_token_file_stay_signed_in,
+            token_file::a_dozen_that_start_at_once_and_share_a_token_file_stay_signed_in,
             garbage::nothing_is_stored_before_a_code_is_redeemed_and_all_of_it_ends,
             keys::replicas_on_neighbouring_steps_of_a_rotation_share_a_store,
             dev::dev_keeps_its_grants_in_the_store

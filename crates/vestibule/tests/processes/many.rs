@@ -1,6 +1,7 @@
 //! Refreshes among many grants (facts/performance.md P9): a thousand and `VESTIBULE_TEST_GRANTS` of them, 5000 by default.
 //! docs/stores.md has what a million cost. The others are made by hand, as large as a real one, and never read.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,11 +44,11 @@ async fn refreshes_among_many_cost_as_among_few(store: &str) {
     for _ in 0..REAL {
         grants.push(street.sign_in().await);
     }
-    fill(&mut street, store, REAL, FEW).await;
+    let size = fill(&mut street, store, None, REAL..FEW).await;
     let few = measure(&street, &mut grants, FEW).await;
     let started = Instant::now();
-    fill(&mut street, store, FEW, many).await;
-    println!("filled in {:?}", started.elapsed());
+    fill(&mut street, store, Some(size), FEW..many).await;
+    println!("filled with {size} bytes each in {:?}", started.elapsed());
     let of_many = measure(&street, &mut grants, many).await;
     // P9 is for a quiet machine; the rest is for machines with other work.
     let bound = if asked_for {
@@ -77,8 +78,13 @@ async fn measure(street: &Street, grants: &mut [(Client, String)], count: usize)
     p50
 }
 
-/// Adds grants until there are `to`.
-async fn fill(street: &mut Street, place: &str, from: usize, to: usize) {
+/// Adds grants with these numbers and gives their size: that of a real one, unless it is known.
+async fn fill(
+    street: &mut Street,
+    place: &str,
+    size: Option<usize>,
+    numbers: Range<usize>,
+) -> usize {
     let clock = Arc::new(SystemClock);
     let file = place.strip_prefix("redb:");
     let store: Arc<dyn Store> = if let Some(file) = file {
@@ -91,9 +97,10 @@ async fn fill(street: &mut Street, place: &str, from: usize, to: usize) {
         )
     };
     let (real, _) = store.scan(Space::Grant, None, 1000).await.unwrap();
-    let mut bytes = vec![0; real[0].value.bytes.len()];
+    let size = size.unwrap_or(real[0].value.bytes.len());
+    let mut bytes = vec![0; size];
     SystemRandom.fill(&mut bytes);
-    let puts = futures_util::stream::iter(from..to).map(|number| {
+    let puts = futures_util::stream::iter(numbers).map(|number| {
         let (store, bytes) = (Arc::clone(&store), bytes.clone());
         tokio::spawn(async move {
             let value = Value {
@@ -114,4 +121,5 @@ async fn fill(street: &mut Street, place: &str, from: usize, to: usize) {
     if file.is_some() {
         street.replicas[0].start().await;
     }
+    size
 }

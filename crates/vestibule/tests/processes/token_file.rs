@@ -46,6 +46,34 @@ pub(crate) async fn processes_that_share_a_token_file_stay_signed_in(store: &str
     client.assert_open(&answer).await;
 }
 
+/// A script starts a dozen at once, and each of them refreshes as it starts, with whatever is in the file by then.
+pub(crate) async fn a_dozen_that_start_at_once_and_share_a_token_file_stay_signed_in(store: &str) {
+    let street = Street::open(Plan::new(store, Some(0))).await;
+    let (client, token) = street.sign_in().await;
+    let file = street.directory.join("tokens");
+    std::fs::write(&file, &token).unwrap();
+    for round in 0..4 {
+        let running = (0..12).map(|number| {
+            let process = Process {
+                client: client.clone(),
+                file: file.clone(),
+                number,
+                replicas: street.replicas.len(),
+            };
+            tokio::spawn(async move {
+                pause(HOUR * 2).await;
+                let token = std::fs::read_to_string(&process.file).unwrap();
+                pause(HOUR * 2).await;
+                process.refresh(round, &token).await;
+            })
+        });
+        for process in join_all(running).await {
+            process.unwrap();
+        }
+    }
+    assert!(street.presented().iter().all(|times| *times == 1));
+}
+
 struct Process {
     client: Client,
     file: PathBuf,
@@ -69,13 +97,17 @@ impl Process {
                 HOUR / 3
             })
             .await;
-            let replica = (self.number + refreshed) % self.replicas;
-            let answer = self.client.refresh(replica, &token).await.unwrap();
-            assert_eq!(answer.status, 200, "round {refreshed}: {}", answer.text());
-            self.write(&refresh_token(&answer));
+            self.refresh(refreshed, &token).await;
             refreshed += 1;
         }
         refreshed
+    }
+
+    async fn refresh(&self, round: usize, token: &str) {
+        let replica = (self.number + round) % self.replicas;
+        let answer = self.client.refresh(replica, token).await.unwrap();
+        assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
+        self.write(&refresh_token(&answer));
     }
 
     fn age(&self) -> Duration {
