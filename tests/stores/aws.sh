@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The DynamoDB store and secrets by reference, against two servers that answer like AWS: moto and ministack, both from
-# PyPI. They check neither signatures nor permissions: unit tests do that.
+# The DynamoDB store, two `vestibule serve` that share it, and secrets by reference, against two servers that answer like
+# AWS: moto and ministack, both from PyPI. They check neither signatures nor permissions: unit tests do that.
 #
 #   tests/stores/aws.sh             both; needs cargo with cargo-nextest and python3 >= 3.11
 #   tests/stores/aws.sh moto        only that one
@@ -12,6 +12,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/stores
+features=${VESTIBULE_FEATURES:-vestibule/aws,vestibule/redis,vestibule/postgres}
 mkdir -p "$work/logs"
 venv=$work/venv-aws
 
@@ -81,7 +82,9 @@ for server in "${servers[@]}"; do
     done
     say "$server on port $port"
     export AWS_ENDPOINT_URL=http://127.0.0.1:$port
-    (cd "$root" && cargo nextest run --workspace --test aws --features "${VESTIBULE_FEATURES:-vestibule/aws}" --locked \
+    (cd "$root" && cargo nextest run --workspace --test aws --features "$features" --locked \
         --ignore-default-filter --no-fail-fast)
+    (cd "$root" && cargo nextest run --workspace --test processes --features "$features" --locked --profile processes \
+        -E 'test(/^dynamodb::/)')
 done
 say "AWS stores: all passed"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The stores that replicas share, against real servers: Redis, PostgreSQL, and PostgreSQL behind PgBouncer.
+# The stores that replicas share, against real servers: Redis, PostgreSQL, and PostgreSQL behind PgBouncer. Then several
+# `vestibule serve` that share one of them, and one with a file.
 #
 #   tests/stores/run.sh [FILTER]    everything, or the tests whose names hold FILTER
 #
@@ -17,7 +18,7 @@ logs=$(cd "$logs" && pwd)
 work=$(mktemp -d /tmp/vestibule-stores.XXXXXX)
 chmod 755 "$work"
 
-features=${VESTIBULE_FEATURES:-vestibule/redis,vestibule/postgres}
+features=${VESTIBULE_FEATURES:-vestibule/aws,vestibule/redis,vestibule/postgres}
 password=open-sesame
 pids=()
 
@@ -137,5 +138,8 @@ export VESTIBULE_TEST_POSTGRES=postgres://vestibule:$password@127.0.0.1:$postgre
 export VESTIBULE_TEST_POSTGRES_READER=postgres://reader:$password@127.0.0.1:$postgres_port/empty
 export VESTIBULE_TEST_PGBOUNCER=postgres://vestibule:$password@127.0.0.1:$bouncer_port/grants
 cd "$root"
-cargo nextest run --workspace --test stores --features "$features" --locked --profile stores "$@"
+cargo nextest run --workspace --test stores --features "$features" --locked --profile stores --no-tests pass "$@"
+# Their own Redis and PostgreSQL servers, which are killed, are started by the tests.
+cargo nextest run --workspace --test processes --features "$features" --locked --profile processes --no-tests pass \
+    -E 'default() and not test(/^dynamodb::/)' "$@"
 say "stores: all passed"

@@ -147,7 +147,12 @@ impl Rotation {
 
     /// True while the token may still be presented.
     pub(super) fn is_open(&self, now: UnixTime) -> bool {
-        !self.successor_used || now.since(self.at) <= REPLAY_WINDOW
+        !self.successor_used || self.is_recent(now)
+    }
+
+    /// True within the window.
+    pub(super) fn is_recent(&self, now: UnixTime) -> bool {
+        now.since(self.at) <= REPLAY_WINDOW
     }
 }
 

@@ -12,8 +12,11 @@ use vestibule_oauth::time::UnixTime;
 use super::{Answer, Carried, Grant, Rotation, fingerprint};
 use crate::seal::{Kind, Sealable};
 
-/// Rotations that are remembered, for siblings that are slow.
+/// Rotations that are remembered however old they are, for siblings that are slow, …
 const REMEMBERED: usize = 3;
+/// … and those of the last minute: of processes that share one token and all refresh as they start, the slowest is as many
+/// rotations behind as there are others.
+const REMEMBERED_LATELY: usize = 16;
 /// Seconds that the provider's access token must have left for a new access token of ours to stand on it: what the
 /// shortest access token lives.
 const ENOUGH_LEFT: u64 = 120;
@@ -332,7 +335,11 @@ impl StoredGrant {
         self.successors_arrived();
         self.rotations
             .push(Rotation::new(token, answer, now, random));
-        if self.rotations.len() > REMEMBERED {
+        while self.rotations.len() > REMEMBERED
+            && self.rotations.first().is_some_and(|oldest| {
+                self.rotations.len() > REMEMBERED_LATELY || !oldest.is_recent(now)
+            })
+        {
             self.rotations.remove(0);
         }
         self.token = fingerprint(next.expose());

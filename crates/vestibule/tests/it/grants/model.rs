@@ -85,7 +85,7 @@ impl Model {
         }
         if index < newest {
             let successor_used = index + 1 < newest || self.newest_used;
-            let remembered = newest - index <= 3;
+            let remembered = newest - index <= 16;
             let late = now.since(self.replaced[index]) > 60;
             self.revoked = !remembered || (successor_used && late);
             return if self.revoked {

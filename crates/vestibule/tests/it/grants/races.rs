@@ -120,6 +120,31 @@ async fn the_last_three_rotations_are_remembered_for_a_minute() {
     Tokens::of(&house.refresh(&client, &chain[3].refresh).await);
 }
 
+/// A script starts many processes at once, which share a token and all refresh as they start: each with what the one before
+/// it has written, but for one that has read the file and then got no time.
+#[tokio::test]
+async fn the_slowest_of_many_that_start_at_once_is_answered() {
+    let house = stored(Some(0)).await;
+    let (client, first) = house.sign_in().await;
+    let mut chain = vec![first];
+    let mut bodies = Vec::new();
+    for _ in 0..16 {
+        let answer = house.refresh(&client, &chain.last().unwrap().refresh).await;
+        bodies.push(answer.text());
+        chain.push(Tokens::of(&answer));
+    }
+    for (tokens, body) in chain.iter().zip(&bodies) {
+        assert_eq!(&house.refresh(&client, &tokens.refresh).await.text(), body);
+    }
+    // A minute later three are enough: the others are in two hands.
+    house.clock.advance(61);
+    let last = Tokens::of(&house.refresh(&client, &chain[16].refresh).await);
+    let answer = house.refresh(&client, &chain[2].refresh).await;
+    answer.assert_refused(400, "invalid_grant", "replaced long ago");
+    let answer = house.refresh(&client, &last.refresh).await;
+    answer.assert_refused(400, "invalid_grant", "the family is revoked");
+}
+
 /// By less than the lease outlasts the provider's time-out nobody notices. By more, a lease may be taken for open or over
 /// when it is not: then somebody has to try again, and nobody is logged out.
 #[tokio::test]

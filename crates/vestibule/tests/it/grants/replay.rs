@@ -58,7 +58,7 @@ async fn t_a_token_older_than_all_that_is_remembered_kills_the_family() {
     let house = stored(None).await;
     let (client, stolen) = house.sign_in().await;
     let mut tokens = stolen.clone();
-    for _ in 0..4 {
+    for _ in 0..17 {
         tokens = Tokens::of(&house.refresh(&client, &tokens.refresh).await);
     }
     let answer = house.refresh(&client, &stolen.refresh).await;
