@@ -2,6 +2,7 @@
 //! provider. [`House`] is the built product; [`House::router`] is what every listener and every test talks to.
 
 pub mod authorization_server;
+mod authz;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cli;

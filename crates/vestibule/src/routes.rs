@@ -21,7 +21,7 @@ use crate::authorization_server::{
 use crate::limits::{Limited, enforce};
 use crate::pages::{self, landing};
 use crate::proxy::cors;
-use crate::{gateway, health};
+use crate::{authz, gateway, health};
 
 /// Builds the router.
 pub(crate) fn router(house: Arc<House>) -> Router {
@@ -83,6 +83,8 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .layer(from_fn(pages::speak));
 
     open.merge(pages)
+        // For proxies that forward requests themselves and ask who is calling, if any are trusted.
+        .merge(authz::router(&house))
         // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
         .fallback(gateway::gateway)
         .layer(from_fn_with_state(Arc::clone(&house), every_answer))

@@ -8,6 +8,7 @@
 //! "aws-sm:NAME"`. File names in the configuration file are relative to it.
 
 mod aliases;
+mod authz;
 mod clients;
 mod consent;
 mod describe;
@@ -39,6 +40,7 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
+pub use authz::{AuthzSettings, RequestFrom};
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
@@ -95,6 +97,8 @@ pub struct Settings {
     pub consent: ConsentSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
+    /// Who may ask about requests that they forward themselves; `None`: nobody.
+    pub authz: Option<AuthzSettings>,
     /// Which pages are shown.
     pub pages: PagesSettings,
     /// What is logged.
@@ -150,6 +154,7 @@ impl Settings {
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             limits: LimitSettings::default(),
+            authz: None,
             pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -210,6 +215,7 @@ impl Settings {
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let limits = LimitSettings::read(root.section("limits"));
+        let authz = AuthzSettings::read(root.section("authz"), &resources);
         let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
@@ -227,6 +233,7 @@ impl Settings {
             clients,
             consent,
             limits,
+            authz,
             pages,
             log,
             warnings: Vec::new(),

@@ -12,6 +12,7 @@ mod contract;
 mod support;
 
 mod authorize;
+mod authz;
 mod callback;
 mod check;
 mod cli;

@@ -77,7 +77,7 @@ fn described_defaults_are_the_defaults() {
     // What the defaults of other keys depend on.
     let base: Table = format!(
         "public_url = \"https://mcp.example.com\"\n{PROVIDER}{RESOURCE}{RING}\
-         [server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n"
+         [server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n[authz]\ntrusted_proxies = [\"10.0.0.0/8\"]\n"
     )
     .parse()
     .unwrap();
