@@ -28,12 +28,20 @@ where
             return Err(problem::forbidden_origin());
         }
         let caller = self.authenticate(headers, uri.query()).await?;
-        self.proxy.count(&self.route, &caller)?;
+        if let Some(too_many) = self.proxy.count(&self.route, &caller) {
+            return Err(too_many);
+        }
         let refused = |reason, cause: &dyn std::fmt::Display| {
             let reference = ReferenceId::new(self.proxy.random.as_ref());
             tracing::warn!(%reference, path = %self.route.path, reason, %cause, "request not admitted");
             reference
         };
+        // Nobody shows us the body here, and what was not judged is not admitted.
+        if self.route.policy.reads_bodies() {
+            let cause = "the resource has rules, which only the gateway can apply";
+            refused("policy_needs_body", &cause);
+            return Err(problem::forbidden_here());
+        }
         if let Err(error) = path::target(&self.route.path, &self.route.upstream, uri) {
             refused("path", &error);
             return Err(problem::forbidden_path());

@@ -93,7 +93,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         caller: &Caller<T::Extra>,
         request: Request,
     ) -> Response {
-        if let Err(too_many) = self.count(route, caller) {
+        if let Some(too_many) = self.count(route, caller) {
             return too_many;
         }
         let admitted = route
@@ -109,16 +109,13 @@ impl<T: UpstreamTokens> Proxy<T> {
         }
     }
 
-    /// Counts a request of this user; the error is the answer to one too many.
-    fn count(&self, route: &Route, caller: &Caller<T::Extra>) -> Result<(), Response> {
-        let Some(limits) = &self.limits else {
-            return Ok(());
-        };
-        limits.user(Limited::Mcp, caller.subject()).map_err(|over| {
-            let reference = ReferenceId::new(self.random.as_ref());
-            tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
-            problem::too_many(over.retry_after, reference)
-        })
+    /// Counts a request of this user; gives the answer to one too many.
+    fn count(&self, route: &Route, caller: &Caller<T::Extra>) -> Option<Response> {
+        let limits = self.limits.as_ref()?;
+        let over = limits.user(Limited::Mcp, caller.subject()).err()?;
+        let reference = ReferenceId::new(self.random.as_ref());
+        tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
+        Some(problem::too_many(over.retry_after, reference))
     }
 }
 

@@ -64,6 +64,18 @@ impl AuthzSettings {
                 "has no effect without `trusted_proxies`: say which proxies may ask",
             );
         }
+        for resource in resources {
+            if let Some(proxies) = proxies.as_ref().filter(|_| !nobody)
+                && (resource.deny_by_default || !resource.rules.is_empty())
+            {
+                let message = format!(
+                    "the rules of {} need the bodies of requests, which proxies do not send: each of their questions about \
+                     it is refused",
+                    resource.path
+                );
+                problems.warn(&proxies.spot, &message);
+            }
+        }
         if let Some(path) = &path {
             for resource in resources {
                 if resource::lie_within_each_other(&path.value, &resource.path) {

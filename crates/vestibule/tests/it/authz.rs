@@ -473,6 +473,22 @@ async fn questions_count_as_requests_of_the_user() {
     assert!(answer.headers.contains_key("retry-after"));
 }
 
+/// Rules decide on bodies. A question has none, so the answer is no for whoever may call at the gateway.
+#[tokio::test]
+async fn rules_that_need_the_body_are_not_got_around() {
+    let from = RequestFrom::XForwarded;
+    let house = house(from, |settings| {
+        settings.resources[0].deny_by_default = true;
+    })
+    .await;
+    let (_, tokens) = house.sign_in().await;
+    let answer = Question::new(from, &tokens.access).ask(&house).await;
+    assert_denied(&answer, "rules");
+    // Without a token the challenge comes first, here as well.
+    let answer = Question::new(from, "nonsense").ask(&house).await;
+    answer.assert_challenged("invalid_token", "nonsense");
+}
+
 #[tokio::test]
 async fn the_path_is_the_operators_choice() {
     let house = house(RequestFrom::XForwarded, |settings| {

@@ -586,6 +586,14 @@ fn nobody_asks_the_authorizer_unless_he_is_trusted_and_its_path_is_free() {
         ("/authz", RequestFrom::XForwarded)
     );
     assert_eq!(settings.trusted_proxies.len(), 2);
+    let rules = "[[resource.rule]]\ntools = [\"x\"]\neffect = \"deny\"\n[authz]\ntrusted_proxies = [\"10.0.0.1\"]\n";
+    let warnings = with("", "", "", rules).unwrap().warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("authz.trusted_proxies: the rules of /mcp")),
+        "{warnings:?}"
+    );
     let elsewhere = "trusted_proxies = [\"10.0.0.1\"]\npath = \"/verify\"\nrequest_from = \"path\"";
     let elsewhere = authz(elsewhere).unwrap().authz.unwrap();
     assert_eq!(
