@@ -1,6 +1,7 @@
 //! How a configuration is read: defaults, file, environment, and every problem with its place.
 
 mod aliases;
+mod authz;
 mod clients;
 mod contradictions;
 mod keys;
