@@ -218,6 +218,32 @@ const stories = {
     assert.equal(await page.locator('button[name=forget]').count(), 0);
   },
 
+  'a person sees what is connected, and ends it': async (page, { local }) => {
+    const client = await register(issuer, LOOPBACK, 'Mine to end');
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await approve(page);
+    await signIn(page, ada);
+    await local.received(1);
+    const { body: tokens } = await client.redeem(local.answers[0].get('code'), local.redirectUri);
+    await openConnections(page);
+    await page.locator('section', { hasText: 'Mine to end' }).locator('button').click();
+    await page.waitForSelector('[role=status]');
+    assert.equal(page.url(), `${issuer}/connections`);
+    assert.equal((await client.refresh(tokens.refresh_token)).status, 400);
+    await page.click('form[action="/connections/sign-out"] button');
+    await page.waitForSelector('button[name=provider]');
+  },
+
+  'another account can be chosen on the consent page': async (page, { client, local }) => {
+    await openConnections(page, ada);
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    assert.match(await body(page), /Last time/);
+    await page.check('#another');
+    await approve(page);
+    await signIn(page, second);
+    await local.received(1);
+  },
+
   'the landing page has links that open the editors': async (page) => {
     await page.goto(`${issuer}/`);
     const links = await page.$$eval('a.button', (all) => all.map((link) => link.getAttribute('href')));
@@ -269,6 +295,14 @@ async function twoTabs(first, { client, local, context }, secondFirst) {
   }
 }
 
+/** Signs in at `/connections`; the provider may know the browser already. */
+async function openConnections(page, user) {
+  await page.goto(`${issuer}/connections`);
+  await page.click('button[name=provider]');
+  if (user) await signIn(page, user);
+  await page.waitForSelector('form[action="/connections/sign-out"]');
+}
+
 /** Every page once, left open for a look. */
 const PAGES = {
   consent: async (page, { client, local }) => {
@@ -315,6 +349,28 @@ const PAGES = {
   'logout-done': async (page) => {
     await page.goto(`${issuer}/logout/done`);
   },
+  'connections-sign-in': async (page) => {
+    await page.goto(`${issuer}/connections`);
+  },
+  connections: async (page, { client, local }) => {
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await approve(page);
+    await signIn(page, ada);
+    await local.received(1);
+    await client.redeem(local.answers[0].get('code'), local.redirectUri);
+    await openConnections(page);
+    for (const summary of await page.$$('details:not([open]) summary')) await summary.press('Enter');
+  },
+  'connections-ended': async (page, street) => {
+    await PAGES.connections(page, street);
+    await page.click('button[name=all]');
+    await page.waitForSelector('[role=status]');
+  },
+  'consent-account': async (page, { client, local }) => {
+    await openConnections(page, ada);
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    await page.waitForSelector('#another');
+  },
   landing: async (page) => {
     await page.goto(`${issuer}/`);
     for (const summary of await page.$$('details:not([open]) summary')) await summary.press('Enter');
@@ -354,6 +410,7 @@ for (const [name, story] of Object.entries(stories)) await run(name, {}, story);
 
 const WITHOUT_SCRIPT = [
   'what the user wants remembered is not asked again, and a stranger\'s link is',
+  'a person sees what is connected, and ends it',
   'approve, sign in, and the code reaches another port than registered',
   'deny stops at a page before a website',
   'an application with its own scheme is opened from the last page',
@@ -381,7 +438,7 @@ for (const [screen, options] of Object.entries(SCREENS)) {
     }
   }
 }
-for (const name of ['consent', 'consent-remember', 'carry', 'launch', 'error', 'logout', 'landing']) {
+for (const name of ['consent', 'consent-remember', 'consent-account', 'connections', 'carry', 'launch', 'error', 'logout', 'landing']) {
   await run(`${name} in Japanese`, { ...SCREENS.phone, locale: 'ja-JP' }, async (page, street) => {
     await PAGES[name](page, street);
     assert.equal(await page.getAttribute('html', 'lang'), 'ja');

@@ -59,7 +59,7 @@ if [[ -z $vestibule ]]; then
 fi
 
 : >"$logs/dev.out"
-"$vestibule" dev --port 0 --ephemeral --json >"$logs/dev.out" 2>"$logs/dev.log" </dev/null &
+"$vestibule" dev --port 0 --ephemeral --store memory --json >"$logs/dev.out" 2>"$logs/dev.log" </dev/null &
 dev=$!
 for _ in $(seq 300); do
     if [[ -s $logs/dev.out ]]; then break; fi

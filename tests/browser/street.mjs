@@ -113,6 +113,12 @@ export async function register(issuer, redirectUri, name = 'Browser test', more 
       }).toString();
       return url.href;
     },
+    /** What `/token` says to a refresh token. */
+    refresh: (token) =>
+      fetch(`${issuer}/token`, {
+        method: 'POST',
+        body: new URLSearchParams({ grant_type: 'refresh_token', client_id: body.client_id, refresh_token: token }),
+      }),
     /** What `/token` says to a code. */
     async redeem(code, presented) {
       const answer = await fetch(`${issuer}/token`, {

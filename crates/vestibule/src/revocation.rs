@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
+use vestibule_oauth::secret::RefreshToken;
 use vestibule_oauth::time::UnixTime;
 
 use crate::House;
 use crate::grants::{Grant, RevokedWhy, Shelf, Shelved, StoredGrant};
-use crate::provider::ProviderError;
+use crate::provider::{Provider, ProviderError};
 use crate::seal::{Kind, Sealable};
 use crate::store::{Expect, Key, Owner, Put, Space, StoreError, Value};
 
@@ -152,6 +153,19 @@ impl House {
                         tracing::warn!(reason = error.slug(), family, cause = %error, "the provider was not told that a grant has ended");
                     }
                 }
+            }
+        });
+    }
+
+    /// Gives a refresh token back that nobody wants, in the background: once, because it is in nobody's hands.
+    pub(crate) fn give_back(self: &Arc<Self>, provider: &Provider, token: RefreshToken) {
+        let (house, id) = (Arc::clone(self), provider.id().to_owned());
+        self.refreshes().tasks.spawn(async move {
+            let Some(provider) = house.provider(&id) else {
+                return;
+            };
+            if let Err(error) = provider.revoke(&token).await {
+                tracing::warn!(reason = error.slug(), cause = %error, "a refresh token that nobody has was not revoked");
             }
         });
     }

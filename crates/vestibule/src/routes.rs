@@ -16,7 +16,8 @@ use vestibule_oauth::well_known;
 
 use crate::House;
 use crate::authorization_server::{
-    Outside, authorize, callback, consent, discovery, json, logout, refuse, register, revoke, token,
+    Outside, authorize, callback, connections, consent, discovery, json, logout, refuse, register,
+    revoke, token,
 };
 use crate::limits::{Limited, enforce};
 use crate::pages::{self, landing};
@@ -77,6 +78,23 @@ pub(crate) fn router(house: Arc<House>) -> Router {
                 .get(logout::page),
         )
         .route(logout::DONE_PATH, get(logout::done))
+        // What a person has connected. The session is a sealed cookie; each form brings back a ticket of that session.
+        .route(
+            connections::PATH,
+            get(connections::page).route_layer(limited(Limited::Connections)),
+        )
+        .route(
+            "/connections/sign-in",
+            post(connections::sign_in).route_layer(limited(Limited::Connections)),
+        )
+        .route(
+            "/connections/revoke",
+            post(connections::revoke).route_layer(limited(Limited::Connections)),
+        )
+        .route(
+            "/connections/sign-out",
+            post(connections::sign_out).route_layer(limited(Limited::Connections)),
+        )
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .method_not_allowed_fallback(wrong_method)

@@ -58,10 +58,18 @@ pub enum Kind {
     UsedCode,
     /// The consents that a browser remembers, in a cookie.
     Memory,
+    /// A person's own sign-in under way, in a cookie.
+    AccountFlow,
+    /// Who is signed in at `/connections`, in a cookie.
+    Session,
+    /// What a form of `/connections` must bring back.
+    FormTicket,
+    /// Who signed in last in this browser, in a cookie.
+    Account,
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 15] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,
@@ -73,6 +81,10 @@ impl Kind {
         Self::Revocation,
         Self::UsedCode,
         Self::Memory,
+        Self::AccountFlow,
+        Self::Session,
+        Self::FormTicket,
+        Self::Account,
     ];
 
     /// Goes into key derivation and authenticated data. Changing a name kills every artefact of that kind.
@@ -89,6 +101,10 @@ impl Kind {
             Self::Revocation => "revocation",
             Self::UsedCode => "used code",
             Self::Memory => "remembered consents",
+            Self::AccountFlow => "account flow",
+            Self::Session => "connections session",
+            Self::FormTicket => "connections form",
+            Self::Account => "last account",
         }
     }
 
@@ -106,6 +122,10 @@ impl Kind {
             Self::Revocation => "vrv_",
             Self::UsedCode => "vuc_",
             Self::Memory => "vmc_",
+            Self::AccountFlow => "vaf_",
+            Self::Session => "vss_",
+            Self::FormTicket => "vft_",
+            Self::Account => "vla_",
         }
     }
 }

@@ -19,6 +19,7 @@ use vestibule_oauth::pkce::{CodeChallenge, PkceError};
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::url::RedirectClass;
 
+use super::connections;
 use super::cookies::Cookies;
 use super::leave::to_provider;
 use super::remembered;
@@ -280,7 +281,7 @@ async fn show_or_skip(
     let (request, passed) = valid.checked(client, redirect);
     let user = decision.user().clone();
     let flow = Flow::remembered(provider.id().to_owned(), request, user, house.random());
-    match to_provider(house, provider, &flow, &passed).await {
+    match to_provider(house, provider, &flow, &passed, false).await {
         Ok(mut response) => {
             tracing::info!(
                 client_name = client.name.as_deref().unwrap_or("-"),
@@ -322,6 +323,7 @@ fn consent_page(
     let resource = valid.resource;
     let scopes = valid.scope.clone();
     let providers = house.providers_of(resource);
+    let account = connections::last_account(house, headers, &providers);
     let (request, passed) = valid.checked(client, redirect);
     let ticket = ConsentTicket::new(request, &browser)
         .passing(passed)
@@ -368,6 +370,7 @@ fn consent_page(
                 .collect(),
         },
         remember_days,
+        account,
         ticket,
     };
     let mut response = pages::respond(StatusCode::OK, Page::Consent(page));

@@ -12,15 +12,19 @@ use vestibule_oauth::error::{ErrorCode, safe_description};
 use vestibule_oauth::params::{ParamError, Params};
 use vestibule_oauth::secret::AuthorizationCode;
 
+use super::connections;
 use super::cookies::Cookies;
 use super::leave::to_provider;
 use super::remembered;
 use super::tell::{RedirectError, deliver, display_error};
 use crate::House;
-use crate::grants::{Code, Flow, Identify, NotThisFlow, Remembered, Returned, Step, UserDigest};
+use crate::grants::{
+    Account, AccountFlow, Code, Flow, Identify, NotThisFlow, Remembered, Returned, ReturnedAccount,
+    Step, UserDigest,
+};
 use crate::pages::Outcome;
 use crate::provider::{Profile, Provider, ProviderError, callback_error};
-use crate::seal::SealError;
+use crate::seal::{Kind, SealError};
 
 /// Nobody can be told but the person in front of the browser.
 #[derive(Debug, Error)]
@@ -39,16 +43,27 @@ enum CallbackError {
     Issuer(Option<String>),
 }
 
+/// A sign-in that began in this browser.
+enum Begun {
+    /// A client's, after consent.
+    Client(Box<Returned>),
+    /// A person's own, for `/connections`. It never gives a code.
+    Account(ReturnedAccount),
+}
+
 /// Finishes the browser's part of a sign-in.
 pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let (params, state, flow) = match find_flow(&house, request.headers(), query) {
+    let (params, state, begun) = match find_flow(&house, request.headers(), query) {
         Ok(found) => found,
         Err(error) => return error.respond(&house),
     };
-    let mut response = match answer(&house, request.headers(), &params, flow).await {
-        Ok(response) => response,
-        Err(error) => error.respond(&house),
+    let mut response = match begun {
+        Begun::Client(flow) => match answer(&house, request.headers(), &params, *flow).await {
+            Ok(response) => response,
+            Err(error) => error.respond(&house),
+        },
+        Begun::Account(flow) => connections::finish(&house, request.headers(), &params, flow).await,
     };
     // One sign-in, one use: whatever came of it, the cookie goes.
     let cookies = Cookies::new(&house.settings().public_url);
@@ -62,16 +77,22 @@ fn find_flow(
     house: &House,
     headers: &HeaderMap,
     query: &str,
-) -> Result<(Params, String, Returned), CallbackError> {
+) -> Result<(Params, String, Begun), CallbackError> {
     let params = Params::parse(query.as_bytes())?;
     params.refuse_repeated()?;
     let state = params.require("state")?.to_owned();
     let cookie = Cookies::new(&house.settings().public_url)
         .flow(headers, &state)
         .ok_or(CallbackError::NoFlow)?;
-    let flow: Flow = house.sealer().open(&cookie, house.now())?;
-    let returned = flow.returned(&state)?;
-    Ok((params, state, returned))
+    // Each kind opens with a key of its own, so neither passes for the other.
+    let begun = if cookie.starts_with(Kind::AccountFlow.prefix()) {
+        let flow: AccountFlow = house.sealer().open(&cookie, house.now())?;
+        Begun::Account(flow.returned(&state)?)
+    } else {
+        let flow: Flow = house.sealer().open(&cookie, house.now())?;
+        Begun::Client(Box::new(flow.returned(&state)?))
+    };
+    Ok((params, state, begun))
 }
 
 async fn answer(
@@ -147,6 +168,8 @@ async fn learn_user(
         .identity
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
     let user = UserDigest::of(provider.id(), &identity.subject);
+    let name = provider.name_of(&identity);
+    let account = Account::new(provider.id(), &identity.subject, name);
     let mut memory = remembered::memory(house, headers);
     memory.put(Remembered::new(
         approved.asked.clone(),
@@ -157,8 +180,9 @@ async fn learn_user(
     ));
     let passed = approved.passed.clone();
     let flow = approved.learned(user, house.random());
-    let mut response = to_provider(house, provider, &flow, &passed).await?;
+    let mut response = to_provider(house, provider, &flow, &passed, false).await?;
     remembered::keep(house, response.headers_mut(), memory);
+    connections::remember(house, response.headers_mut(), &account);
     Ok(response)
 }
 

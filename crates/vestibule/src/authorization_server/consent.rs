@@ -11,6 +11,7 @@ use thiserror::Error;
 use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::params::{ParamError, Params};
 
+use super::connections;
 use super::cookies::Cookies;
 use super::leave::to_provider;
 use super::remembered;
@@ -50,6 +51,8 @@ enum Decision {
         elsewhere: bool,
         /// The user does not want to be asked again.
         remember: bool,
+        /// The user wants to choose another account at the provider.
+        another: bool,
     },
     Deny {
         elsewhere: bool,
@@ -71,14 +74,24 @@ pub async fn consent(house: State<Arc<House>>, request: Request) -> Response {
 async fn decide(State(house): State<Arc<House>>, request: Request) -> Response {
     match read(&house, request).await {
         Ok((
+            headers,
             ticket,
             Decision::Approve {
                 provider,
                 elsewhere,
                 remember,
+                another,
             },
-        )) => go_to_provider(&house, ticket, &provider, elsewhere, remember).await,
-        Ok((ticket, Decision::Deny { elsewhere, memory })) => {
+        )) => {
+            let mut response =
+                go_to_provider(&house, ticket, &provider, elsewhere, remember, another).await;
+            if another {
+                // It will be somebody else, and who is not known here.
+                connections::forget_account(&house, &headers, response.headers_mut());
+            }
+            response
+        }
+        Ok((_, ticket, Decision::Deny { elsewhere, memory })) => {
             let mut response = tell_denied(&house, &ticket, elsewhere);
             if let Some(memory) = memory {
                 remembered::keep(&house, response.headers_mut(), memory);
@@ -89,7 +102,10 @@ async fn decide(State(house): State<Arc<House>>, request: Request) -> Response {
     }
 }
 
-async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decision), ConsentError> {
+async fn read(
+    house: &House,
+    request: Request,
+) -> Result<(HeaderMap, ConsentTicket, Decision), ConsentError> {
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     refuse_other_sites(house, &headers)?;
@@ -113,6 +129,7 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
             provider: chosen_provider(house, &ticket, params.get("provider")?)?,
             elsewhere,
             remember: params.get("remember")?.is_some(),
+            another: params.get("another")?.is_some(),
         }
     } else {
         // Who says no does not want an earlier yes to hold.
@@ -123,7 +140,7 @@ async fn read(house: &House, request: Request) -> Result<(ConsentTicket, Decisio
             memory: changed.then_some(memory),
         }
     };
-    Ok((ticket, decision))
+    Ok((headers, ticket, decision))
 }
 
 /// One of the resource's own providers; the preferred one when the page offered no choice.
@@ -153,7 +170,7 @@ fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentE
     }
 }
 
-/// What says that a form was sent by another site, if anything does. Shared with `/logout`.
+/// What says that a form was sent by another site, if anything does. Shared with `/logout` and `/connections`.
 pub(super) fn foreign_site(house: &House, headers: &HeaderMap) -> Option<String> {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     if let Some(site) = headers
@@ -175,6 +192,7 @@ async fn go_to_provider(
     provider: &str,
     elsewhere: bool,
     remember: bool,
+    another: bool,
 ) -> Response {
     let Some(provider) = house.provider(provider) else {
         return ConsentError::Provider.respond(house);
@@ -185,7 +203,7 @@ async fn go_to_provider(
     let flow = ticket
         .approve(provider.id(), remember, house.random())
         .elsewhere(elsewhere);
-    match to_provider(house, provider, &flow, &passed).await {
+    match to_provider(house, provider, &flow, &passed, another).await {
         Ok(response) => response,
         Err(error) => {
             let refusal = RedirectError::from(&error);

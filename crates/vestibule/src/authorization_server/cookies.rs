@@ -8,6 +8,9 @@
 //!
 //! `memory`: one, sealed, kept for as long as consent may be remembered (T9). There is none unless the user asked for it.
 //!
+//! `session`: who is signed in at `/connections`, sealed, a quarter of an hour. `account`: who signed in last, sealed, for the
+//! consent page to say so.
+//!
 //! Over https the names have the `__Host-` prefix. Plain http exists on loopback only (`vestibule dev`); Safari refuses
 //! `Secure` cookies there, so prefix and attribute are left out.
 
@@ -108,6 +111,26 @@ impl Cookies {
     /// Forgets everything.
     pub(super) fn clear_memory(self, headers: &mut HeaderMap) {
         self.set(headers, &self.name("memory"), "", Some(0));
+    }
+
+    /// The sealed session of `/connections`.
+    pub(super) fn session(self, headers: &HeaderMap) -> Option<&str> {
+        find(headers, &self.name("session"))
+    }
+
+    /// Signs in for `lifetime` seconds; forgets the session when that is zero.
+    pub(super) fn set_session(self, headers: &mut HeaderMap, sealed: &str, lifetime: u64) {
+        self.set(headers, &self.name("session"), sealed, Some(lifetime));
+    }
+
+    /// Who signed in last, sealed.
+    pub(super) fn account(self, headers: &HeaderMap) -> Option<&str> {
+        find(headers, &self.name("account"))
+    }
+
+    /// Remembers who signed in for `lifetime` seconds; forgets it when that is zero.
+    pub(super) fn set_account(self, headers: &mut HeaderMap, sealed: &str, lifetime: u64) {
+        self.set(headers, &self.name("account"), sealed, Some(lifetime));
     }
 
     fn name(self, name: &str) -> String {

@@ -7,14 +7,15 @@ use super::cookies::Cookies;
 use super::tell::{RedirectError, redirect_to};
 use crate::House;
 use crate::grants::Flow;
-use crate::provider::{Provider, ProviderError, SignIn};
+use crate::provider::{Provider, ProviderError, Purpose, SignIn};
 
-/// Sends the browser to the provider with the cookie of this flow.
+/// Sends the browser to the provider with the cookie of this flow. `another_account`: the user wants to be asked which.
 pub(super) async fn to_provider(
     house: &House,
     provider: &Provider,
     flow: &Flow,
     passed: &[(String, String)],
+    another_account: bool,
 ) -> Result<Response, ProviderError> {
     let scopes = house
         .resource_at(flow.resource())
@@ -26,6 +27,8 @@ pub(super) async fn to_provider(
         challenge: &flow.provider_challenge(),
         scopes: &scopes,
         passed,
+        purpose: Purpose::Grant,
+        another_account,
     };
     let location = provider.authorize_url(&sign_in).await?;
     let mut response = redirect_to(StatusCode::FOUND, &location);

@@ -1,7 +1,7 @@
 //! `/logout`: signs the browser out at the provider (OpenID Connect RP-Initiated Logout 1.0 §2) and comes back to a page.
 //!
-//! It also forgets the consents that the browser remembers. We keep no session, so there is none to end here; what people mean is the provider's, which would sign the next
-//! person at this computer in without a question. GET changes nothing; POST counts only from our own page, or any site
+//! It also forgets the consents that the browser remembers, and ends the session of `/connections`. What people mean is the
+//! provider's session, which would sign the next person at this computer in without a question. GET changes nothing; POST counts only from our own page, or any site
 //! could sign people out.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use vestibule_oauth::params::{ParamError, Params};
 
+use super::connections;
 use super::consent::foreign_site;
 use super::remembered;
 use super::respond::{self, BodyError};
@@ -74,6 +75,7 @@ pub async fn logout(State(house): State<Arc<House>>, request: Request) -> Respon
             let mut response = redirect_to(StatusCode::SEE_OTHER, &location);
             // The next person at this computer is asked everything.
             remembered::forget_all(&house, &headers, response.headers_mut());
+            connections::sign_off(&house, &headers, response.headers_mut()).await;
             response
         }
         Err(error) => error.respond(&house),

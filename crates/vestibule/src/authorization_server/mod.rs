@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod callback;
 mod client_auth;
+pub mod connections;
 pub mod consent;
 pub(crate) mod cookies;
 pub mod discovery;

@@ -64,6 +64,8 @@ pub struct Redeemed {
     pub provider: String,
     /// Path of the resource.
     pub resource: String,
+    /// Host or scheme that the code was sent to, for people.
+    pub redirect_host: String,
     /// What the user approved.
     pub scope: ScopeSet,
     /// Who must have signed in, if consent was remembered.
@@ -99,6 +101,7 @@ impl Code {
         Ok(Redeemed {
             provider: self.provider,
             resource: self.resource,
+            redirect_host: self.redirect.display_host().to_owned(),
             scope: self.scope,
             user: self.user,
             nonce: self.nonce,

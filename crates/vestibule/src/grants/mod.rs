@@ -6,6 +6,7 @@
 //! it (design §3). `Memory` (in a cookie) lets a later sign-in skip the page.
 
 mod access;
+mod account;
 mod checked;
 mod code;
 mod consent;
@@ -19,6 +20,7 @@ mod stored;
 mod ticket;
 
 pub use access::Access;
+pub use account::{Account, AccountFlow, FormTicket, Notice, ReturnedAccount, Session};
 pub use checked::CheckedRequest;
 pub use code::{Code, RedeemError, Redeemed};
 pub use consent::ConsentTicket;

@@ -33,6 +33,9 @@ pub struct StoredGrant {
     /// … and the host that its metadata document was read from.
     #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
     pub client_host: Option<String>,
+    /// Host or scheme that the code was sent to. Unknown for a grant that moved in.
+    #[serde(rename = "ca", default, skip_serializing_if = "Option::is_none")]
+    pub redirect_host: Option<String>,
     /// `sub` as our tokens say it.
     #[serde(rename = "u")]
     pub user: String,
@@ -187,6 +190,7 @@ impl StoredGrant {
             client_id: client.id.as_str().to_owned(),
             client_name: client.name.clone(),
             client_host: client.document_host().map(str::to_owned),
+            redirect_host: None,
             user,
             last_used: now,
             ends_at,
@@ -199,6 +203,13 @@ impl StoredGrant {
             orphaned_at: None,
             moved_from: None,
         }
+    }
+
+    /// The record of a grant whose code was sent there.
+    #[must_use]
+    pub fn answered_at(mut self, redirect_host: String) -> Self {
+        self.redirect_host = Some(redirect_host);
+        self
     }
 
     /// The record that a carried refresh token moves into.

@@ -54,13 +54,15 @@ pub enum Limited {
     Register,
     /// `POST /logout`.
     Logout,
+    /// `/connections`, page and forms.
+    Connections,
     /// The protected resources.
     Mcp,
 }
 
 impl Limited {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Authorize,
         Self::Consent,
         Self::Callback,
@@ -68,6 +70,7 @@ impl Limited {
         Self::Revoke,
         Self::Register,
         Self::Logout,
+        Self::Connections,
         Self::Mcp,
     ];
 
@@ -80,6 +83,7 @@ impl Limited {
             Self::Revoke => settings.revoke,
             Self::Register => settings.register,
             Self::Logout => settings.logout,
+            Self::Connections => settings.connections,
             Self::Mcp => settings.mcp,
         }
     }
@@ -88,7 +92,7 @@ impl Limited {
     fn has_pages(self) -> bool {
         matches!(
             self,
-            Self::Authorize | Self::Consent | Self::Callback | Self::Logout
+            Self::Authorize | Self::Consent | Self::Callback | Self::Logout | Self::Connections
         )
     }
 }

@@ -3,6 +3,7 @@
 //! A handler says *what* is to be told ([`respond`] with a [`Page`]); the layer [`speak`] writes it down in the language and
 //! form that the request prefers. So no handler carries headers about for the sake of an error message.
 
+mod connections;
 pub mod landing;
 mod negotiation;
 pub mod snippets;
@@ -25,6 +26,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
+pub use connections::{Connected, ConnectionLine, ConnectionsPage, NotSignedIn};
 use negotiation::Wanted;
 pub use negotiation::is_browser;
 use texts::{ENGLISH, Texts};
@@ -43,6 +45,8 @@ pub enum Page {
     Refusal(RefusalPage),
     /// Signing out.
     Logout(LogoutPage),
+    /// What somebody has connected.
+    Connections(Box<ConnectionsPage>),
 }
 
 /// What the user is asked to approve.
@@ -76,8 +80,21 @@ pub struct ConsentPage {
     pub providers: Vec<ProviderChoice>,
     /// The decision may be remembered for so many days.
     pub remember_days: Option<u64>,
+    /// Who signed in last in this browser, if that is known.
+    pub account: Option<AccountLine>,
     /// The sealed ticket.
     pub ticket: String,
+}
+
+/// Somebody's account, for people.
+#[derive(Clone, Debug)]
+pub struct AccountLine {
+    /// What it is called.
+    pub name: String,
+    /// What the provider is called.
+    pub provider: String,
+    /// The provider can be asked to let the user choose another one.
+    pub can_change: bool,
 }
 
 /// One scope on the consent page.
@@ -224,6 +241,7 @@ fn write(response: &mut Response, page: &Page, wanted: Wanted) {
         Page::Refusal(page) if wanted.json => write_json(response, page),
         Page::Refusal(page) => write_html(response, &Refusal::new(page, wanted.texts)),
         Page::Logout(page) => write_html(response, &Logout::new(page, wanted.texts)),
+        Page::Connections(page) => connections::write(response, page, wanted),
     }
     let vary = HeaderValue::from_static("Accept, Accept-Language");
     response.headers_mut().append(VARY, vary);

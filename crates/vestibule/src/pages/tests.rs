@@ -29,6 +29,7 @@ fn consent() -> ConsentPage {
         ],
         providers: Vec::new(),
         remember_days: None,
+        account: None,
         ticket: "vct_x".to_owned(),
     }
 }
@@ -149,6 +150,7 @@ fn every_refusal_has_words_in_japanese() {
     let sources = [
         include_str!("../authorization_server/authorize.rs"),
         include_str!("../authorization_server/callback.rs"),
+        include_str!("../authorization_server/connections/error.rs"),
         include_str!("../authorization_server/consent.rs"),
         include_str!("../authorization_server/logout.rs"),
     ];

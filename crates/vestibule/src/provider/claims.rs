@@ -17,6 +17,19 @@ impl Provider {
         mapped.collect()
     }
 
+    /// What to call somebody on a page: address, user name or name, else the `sub`.
+    pub fn name_of<'a>(&self, identity: &'a Identity) -> &'a str {
+        let names = ["email", "username", "name"].into_iter();
+        let sources = names.flat_map(|name| {
+            let all = self.profile.claims.iter();
+            all.filter(move |(ours, _)| *ours == name)
+        });
+        let mut texts = sources.filter_map(|(_, from)| identity.claims.get(*from)?.as_str());
+        texts
+            .find(|text| !text.trim().is_empty())
+            .unwrap_or(&identity.subject)
+    }
+
     /// The same after a refresh. A claim that is gone is gone (a user left every group), except when the endpoint that
     /// has it did not answer: then it stays as it was.
     pub fn map_claims_again(

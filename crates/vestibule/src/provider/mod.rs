@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 use vestibule_guard::fetch::Outbound;
 use vestibule_oauth::pkce::CodeChallenge;
-use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
 use vestibule_oauth::secret::{AccessToken, RefreshToken};
 use vestibule_oauth::time::{Clock, UnixTime};
 
@@ -31,6 +31,9 @@ pub(crate) use claims::groups;
 pub use discovery::Discovery;
 pub use error::ProviderError;
 pub use profile::Profile;
+
+/// The parameter that says what the provider asks the user (OpenID Connect Core §3.1.2.1).
+const PROMPT: &str = "prompt";
 
 /// A provider.
 #[derive(Debug)]
@@ -93,6 +96,19 @@ pub struct SignIn<'a> {
     pub scopes: &'a ScopeSet,
     /// Parameters of the client's request; those that the settings do not list are left out here.
     pub passed: &'a [(String, String)],
+    /// What the sign-in is for.
+    pub purpose: Purpose,
+    /// The user wants to be asked which account it shall be, as far as the provider can.
+    pub another_account: bool,
+}
+
+/// What a sign-in is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A grant, which is to last.
+    Grant,
+    /// To learn who somebody is: no refresh token is asked for.
+    Identity,
 }
 
 impl Provider {
@@ -152,7 +168,11 @@ impl Provider {
                     .into(),
             )
         })?;
-        let scopes = self.settings.scopes.union(sign_in.scopes);
+        let identity_only = sign_in.purpose == Purpose::Identity;
+        let mut scopes = self.settings.scopes.union(sign_in.scopes);
+        if identity_only {
+            scopes = scopes.without(OFFLINE_ACCESS);
+        }
         let mut query = form_urlencoded();
         query
             .append_pair("response_type", "code")
@@ -174,13 +194,28 @@ impl Provider {
             })
             .collect();
         let replaced = |name: &str| passed.iter().any(|(own, _)| own == name);
-        for (name, value) in &self.settings.authorize_params {
-            if !replaced(name) {
-                query.append_pair(name, value);
+        let for_grants_only = |name: &str, value: &str| {
+            let listed = self.profile.offline_params;
+            identity_only && listed.contains(&(name, value))
+        };
+        let fixed = self.settings.authorize_params.iter();
+        let fixed = fixed.filter(|(name, value)| !replaced(name) && !for_grants_only(name, value));
+        let another = self.profile.another_account;
+        let mut another = another.filter(|_| sign_in.another_account);
+        for (name, value) in fixed.chain(passed.iter().copied()) {
+            match another.filter(|_| name == PROMPT) {
+                // OpenID Connect Core §3.1.2.1: a list of words.
+                Some(word) if value.split_ascii_whitespace().all(|own| own != word) => {
+                    query.append_pair(name, &format!("{value} {word}"));
+                }
+                _ => {
+                    query.append_pair(name, value);
+                }
             }
+            another = another.filter(|_| name != PROMPT);
         }
-        for (name, value) in passed {
-            query.append_pair(name, value);
+        if let Some(word) = another {
+            query.append_pair(PROMPT, word);
         }
         let separator = if endpoint.contains('?') { '&' } else { '?' };
         Ok(format!("{endpoint}{separator}{}", query.finish()))

@@ -26,6 +26,12 @@ pub struct Profile {
     pub offline_access: OfflineAccess,
     /// Parameters added to every authorization request unless the settings replace them.
     pub authorize_params: &'static [(&'static str, &'static str)],
+    /// Those of them without which there is no refresh token: left out where none is wanted.
+    pub offline_params: &'static [(&'static str, &'static str)],
+    /// The word of `prompt` that lets a user who is signed in choose another account; `None` where there is none.
+    pub another_account: Option<&'static str>,
+    /// What goes with a refresh token that is revoked.
+    pub revocation: Revocation,
     /// The `resource` parameter (RFC 8707) is understood or at least passed over.
     pub resource_parameter: bool,
     /// Where our claims come from by default: (ours, the provider's claim).
@@ -76,6 +82,15 @@ pub struct KnownEndpoints {
     pub token: Option<&'static str>,
     /// Who is signed in.
     pub userinfo: Option<&'static str>,
+}
+
+/// What goes with a refresh token that is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// The access tokens that came with it, and nothing else.
+    Alone,
+    /// Perhaps the user's session, or every token of the application: a token that nobody needs is better dropped.
+    More,
 }
 
 /// How a browser is signed out at the provider.
@@ -129,6 +144,9 @@ const STANDARD: Profile = Profile {
     scopes: "openid",
     offline_access: OfflineAccess::Allowed,
     authorize_params: &[],
+    offline_params: &[],
+    another_account: Some("login"),
+    revocation: Revocation::More,
     resource_parameter: true,
     claims: STANDARD_CLAIMS,
     // OpenID Connect Core §5.4: with an access token, the claims of `profile` and `email` may be there alone.
@@ -157,6 +175,9 @@ pub static COGNITO: Profile = Profile {
         "issuer-cognito-idp.*.amazonaws.com.cn",
     ],
     offline_access: OfflineAccess::Refused,
+    // Managed login only; the classic hosted UI passes it over (facts §2.2).
+    another_account: Some("select_account"),
+    revocation: Revocation::Alone,
     claims: &[
         ("email", "email"),
         ("email_verified", "email_verified"),
@@ -195,6 +216,7 @@ pub static ENTRA: Profile = Profile {
     tenant_in_path: true,
     scopes: WITH_OFFLINE_ACCESS,
     offline_access: OfflineAccess::Needed,
+    another_account: Some("select_account"),
     // The v2.0 endpoint fails a request that has both `scope` and `resource` (AADSTS901002).
     resource_parameter: false,
     // Microsoft's userinfo answers less than the ID token says.
@@ -248,6 +270,8 @@ pub static GOOGLE: Profile = Profile {
     offline_access: OfflineAccess::Refused,
     // A refresh token comes with `access_type=offline`, and a second one only when the user is asked again.
     authorize_params: &[("access_type", "offline"), ("prompt", "consent")],
+    offline_params: &[("access_type", "offline"), ("prompt", "consent")],
+    another_account: Some("select_account"),
     claims: &[
         ("email", "email"),
         ("email_verified", "email_verified"),
@@ -282,6 +306,7 @@ pub static GITHUB: Profile = Profile {
     },
     scopes: "read:user",
     offline_access: OfflineAccess::Refused,
+    another_account: Some("select_account"),
     resource_parameter: false,
     claims: &[("email", "email"), ("name", "name"), ("username", "login")],
     end_session: EndSession::None,

@@ -31,6 +31,16 @@ async fn asked(
     scopes: &str,
     passed: &[(&str, &str)],
 ) -> BTreeMap<String, String> {
+    asked_for(provider, scopes, passed, Purpose::Grant, false).await
+}
+
+async fn asked_for(
+    provider: &Provider,
+    scopes: &str,
+    passed: &[(&str, &str)],
+    purpose: Purpose,
+    another_account: bool,
+) -> BTreeMap<String, String> {
     let passed: Vec<_> = passed
         .iter()
         .map(|&(name, value)| (name.to_owned(), value.to_owned()))
@@ -41,6 +51,8 @@ async fn asked(
         challenge: &CodeVerifier::generate(&SystemRandom).challenge(),
         scopes: &ScopeSet::parse(scopes),
         passed: &passed,
+        purpose,
+        another_account,
     };
     let url = provider.authorize_url(&sign_in).await.unwrap();
     let url = url::Url::parse(&url).unwrap();
@@ -88,6 +100,65 @@ async fn google_is_asked_so_that_it_gives_a_refresh_token() {
     assert_eq!(said["prompt"], "select_account");
     google.settings.authorize_params.clear();
     assert!(!asked(&google, "", &[]).await.contains_key("access_type"));
+}
+
+#[tokio::test]
+async fn to_learn_who_somebody_is_nothing_lasting_is_asked_for() {
+    let identity = |provider| async move {
+        let provider: Provider = provider;
+        asked_for(&provider, "", &[], Purpose::Identity, false).await
+    };
+    let said = identity(provider("https://accounts.google.com", |_| {})).await;
+    assert!(!said.contains_key("access_type") && !said.contains_key("prompt"));
+    assert_eq!(said["scope"], "openid email profile");
+    let said = identity(provider("https://id.example", |settings| {
+        settings.scopes = ScopeSet::parse("openid groups offline_access");
+        settings.authorize_params = vec![("audience".to_owned(), "api".to_owned())];
+    }))
+    .await;
+    assert_eq!(said["scope"], "openid groups");
+    assert_eq!(said["audience"], "api");
+}
+
+#[tokio::test]
+async fn another_account_is_one_more_word_of_prompt() {
+    let google = provider("https://accounts.google.com", |settings| {
+        settings.pass_through = vec!["prompt".to_owned()];
+    });
+    let generic = provider("https://id.example", |_| {});
+    for (provider, passed, expected) in [
+        (&google, None, "consent select_account"),
+        (&google, Some("login"), "login select_account"),
+        (&google, Some("select_account"), "select_account"),
+        (&generic, None, "login"),
+    ] {
+        let passed: Vec<_> = passed.map(|value| ("prompt", value)).into_iter().collect();
+        let said = asked_for(provider, "", &passed, Purpose::Grant, true).await;
+        assert_eq!(said["prompt"], expected);
+    }
+}
+
+#[test]
+fn an_account_is_called_what_its_owner_knows() {
+    let provider = provider("https://id.example", |_| {});
+    let called = |claims: serde_json::Value| {
+        let identity = Identity {
+            subject: "sub".to_owned(),
+            claims: claims.as_object().unwrap().clone(),
+            complete: true,
+        };
+        provider.name_of(&identity).to_owned()
+    };
+    assert_eq!(
+        called(serde_json::json!({ "email": "a@b", "name": "A" })),
+        "a@b"
+    );
+    assert_eq!(
+        called(serde_json::json!({ "email": " ", "preferred_username": "a" })),
+        "a"
+    );
+    assert_eq!(called(serde_json::json!({ "email": 7, "name": "A" })), "A");
+    assert_eq!(called(serde_json::json!({})), "sub");
 }
 
 #[tokio::test]

@@ -110,6 +110,8 @@ pub struct LimitSettings {
     pub register: EndpointLimits,
     /// `/logout`.
     pub logout: EndpointLimits,
+    /// `/connections`.
+    pub connections: EndpointLimits,
     /// The protected resources, after sign-in.
     pub mcp: EndpointLimits,
 }
@@ -148,6 +150,7 @@ impl Default for LimitSettings {
                 ..EndpointLimits::default()
             },
             logout: browser,
+            connections: browser,
             mcp: EndpointLimits::default(),
         }
     }
@@ -193,6 +196,11 @@ impl LimitSettings {
                 &["per_address", "total"],
             ),
             ("logout", &mut settings.logout, &["per_address", "total"]),
+            (
+                "connections",
+                &mut settings.connections,
+                &["per_address", "total"],
+            ),
             ("mcp", &mut settings.mcp, &["per_user"]),
         ] {
             target.read(section.section(key), kinds);

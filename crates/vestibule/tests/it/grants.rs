@@ -8,4 +8,4 @@ mod moving;
 mod races;
 mod replay;
 mod revocation;
-mod rig;
+pub(crate) mod rig;

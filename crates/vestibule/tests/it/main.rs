@@ -19,6 +19,7 @@ mod cli;
 mod confidential;
 mod config;
 mod conformance;
+mod connections;
 mod consent;
 mod discovery;
 mod docs;

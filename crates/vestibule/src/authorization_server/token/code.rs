@@ -97,7 +97,8 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
     };
     let answer = issue.write(house)?;
     if let (Some(shelf), Some(grant), Some(token)) = (house.shelf(), grant, &refresh) {
-        let record = StoredGrant::new(grant, client, user, token, Some(kept), now, until);
+        let record = StoredGrant::new(grant, client, user, token, Some(kept), now, until)
+            .answered_at(redeemed.redirect_host.clone());
         persist_new(house, &shelf, &record, token).await?;
     }
     remember(house, &mark, &family).await;

@@ -19,7 +19,7 @@ use vestibule_oauth::url::Endpoint;
 use super::finding::{Finding, Findings, Severity};
 use super::outside::get;
 use crate::build_provider;
-use crate::provider::{Provider, ProviderError, SignIn};
+use crate::provider::{Provider, ProviderError, Purpose, SignIn};
 use crate::settings::{ProviderSettings, Settings};
 use crate::ways::Ways;
 
@@ -192,6 +192,8 @@ impl Probe<'_> {
             challenge: &verifier.challenge(),
             scopes: &ScopeSet::default(),
             passed: &[],
+            purpose: Purpose::Grant,
+            another_account: false,
         };
         let Ok(url) = provider.authorize_url(&sign_in).await else {
             return;

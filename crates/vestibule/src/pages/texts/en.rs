@@ -1,6 +1,6 @@
 //! The pages in English.
 
-use super::{AnswerTexts, ConsentTexts, LandingTexts, LogoutTexts, Texts};
+use super::{AnswerTexts, ConnectionsTexts, ConsentTexts, LandingTexts, LogoutTexts, Texts};
 
 /// English. The words of refusals stand where the refusals are made.
 pub static ENGLISH: Texts = Texts {
@@ -42,6 +42,12 @@ pub static ENGLISH: Texts = Texts {
             )
         },
         new_scope: "New",
+        last_account: [
+            "Last time, ",
+            " (",
+            ") signed in here in this browser. Your identity provider may go on with that account.",
+        ],
+        another_account: "Let me choose another account",
         approve: "Approve",
         deny: "Deny",
     },
@@ -68,16 +74,50 @@ pub static ENGLISH: Texts = Texts {
     },
     logout: LogoutTexts {
         ask_title: "Sign out in this browser?",
-        ask: "This server keeps no session of its own. You will be signed out where your account is, and with it from other sites that use it in this browser.",
+        ask: "You will be signed out where your account is, and with it from this server's own pages and from other sites that use it in this browser.",
         done_title: "You are signed out in this browser",
         done: "The next sign-in asks for your account again.",
         nothing_title: "There is nothing to sign out of here",
-        nothing: "This server keeps no session in your browser. Sign out at your identity provider itself.",
-        still_connected: "Applications that you connected stay connected. To end that, remove this server from the application.",
+        nothing: "This server cannot sign you out of your account. Sign out at your identity provider itself.",
+        still_connected: "Applications that you connected stay connected. To end that, remove this server from the application, or open /connections here.",
         sign_out: "Sign out",
         remembers: "This browser remembers applications that you allowed, and does not ask about them again.",
         forget: "Ask me again about each of them",
         sign_out_of: ["Sign out of ", ""],
+    },
+    connections: ConnectionsTexts {
+        title: "What you have connected",
+        no_record_title: "This server keeps no record of connections",
+        no_record: "Each application keeps its own permission, sealed, and this server has no list of them.",
+        no_record_instead: "To disconnect an application, sign out or remove this server there. To end all of them, use the page for your account at your identity provider, or ask the operator of this server.",
+        sign_in_title: "Sign in to see what you have connected",
+        sign_in: "You will see the applications that may use this server for you, and can disconnect them.",
+        sign_in_with: ["Sign in with ", ""],
+        signed_in_as: ["You are signed in as ", " (", ")."],
+        nothing: "No application is connected to this server with your account.",
+        no_more: "There are no more connections.",
+        what: "These applications may use this server with your account, also when you are not there.",
+        unverified: "The application chose this name itself.",
+        uses: "Connected to",
+        answer_went_to: "The approval was sent to",
+        since: "You approved it",
+        last_used: "It last renewed its access",
+        disconnect: "Disconnect",
+        next: "More connections",
+        all: "Disconnect all",
+        all_means: "Every application has to ask you again before it can go on.",
+        disconnect_all: "Disconnect all of them now",
+        ended: |count| match count {
+            1 => "Disconnected. The application has to ask you again.".to_owned(),
+            count => {
+                format!("{count} connections were ended. The applications have to ask you again.")
+            }
+        },
+        ended_none: "Nothing was disconnected: the connection had ended already.",
+        provider_not_told: "Your identity provider could not be told yet, and is being told again. Here it has ended already.",
+        more_left: "There are more connections. Disconnect all of them once more.",
+        sign_out: "Leave this page",
+        provider_sign_out: "Sign out of your account in this browser",
     },
     landing: LandingTexts {
         title: "Connect an application to this MCP server",
@@ -93,5 +133,6 @@ pub static ENGLISH: Texts = Texts {
         menu: ["Go to ", " and enter this address:"],
         then: ["Then ", " to sign in."],
         first_use: "The first time, your browser opens, asks whether the application may use the server, and lets you sign in. There is no key and no client ID to copy.",
+        connections: "See what you have connected, and disconnect it",
     },
 };

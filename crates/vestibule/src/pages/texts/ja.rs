@@ -1,6 +1,8 @@
 //! The pages in Japanese.
 
-use super::{AnswerTexts, ConsentTexts, LandingTexts, LogoutTexts, RefusalTexts, Texts};
+use super::{
+    AnswerTexts, ConnectionsTexts, ConsentTexts, LandingTexts, LogoutTexts, RefusalTexts, Texts,
+};
 
 /// Japanese.
 pub static JAPANESE: Texts = Texts {
@@ -38,6 +40,12 @@ pub static JAPANESE: Texts = Texts {
             )
         },
         new_scope: "新規",
+        last_account: [
+            "前回、このブラウザーで ",
+            "（",
+            "）がサインインしました。ID プロバイダーは、そのアカウントで続けることがあります。",
+        ],
+        another_account: "別のアカウントを選ぶ",
         approve: "許可する",
         deny: "拒否する",
     },
@@ -64,16 +72,49 @@ pub static JAPANESE: Texts = Texts {
     },
     logout: LogoutTexts {
         ask_title: "このブラウザーでサインアウトしますか？",
-        ask: "このサーバー自体はセッションを保持しません。アカウントのある ID プロバイダーからサインアウトし、このブラウザーで同じアカウントを使う他のサイトからもサインアウトします。",
+        ask: "アカウントのある ID プロバイダーとこのサーバーのページからサインアウトし、このブラウザーで同じアカウントを使う他のサイトからもサインアウトします。",
         done_title: "このブラウザーでサインアウトしました",
         done: "次にサインインするときは、アカウントをもう一度確認します。",
         nothing_title: "ここにはサインアウトするものがありません",
-        nothing: "このサーバーはブラウザーのセッションを保持しません。ID プロバイダーで直接サインアウトしてください。",
-        still_connected: "接続したアプリケーションは接続されたままです。接続をやめるには、アプリケーションからこのサーバーを削除してください。",
+        nothing: "このサーバーからアカウントをサインアウトすることはできません。ID プロバイダーで直接サインアウトしてください。",
+        still_connected: "接続したアプリケーションは接続されたままです。接続をやめるには、アプリケーションからこのサーバーを削除するか、ここで /connections を開いてください。",
         sign_out: "サインアウト",
         remembers: "このブラウザーは、許可したアプリケーションを記憶しており、再び確認しません。",
         forget: "すべてについて再び確認する",
         sign_out_of: ["", " からサインアウト"],
+    },
+    connections: ConnectionsTexts {
+        title: "接続しているアプリケーション",
+        no_record_title: "このサーバーは接続の記録を持ちません",
+        no_record: "許可は、封印された形で各アプリケーションが持っています。このサーバーに一覧はありません。",
+        no_record_instead: "アプリケーションの接続を解除するには、アプリケーションでサインアウトするか、このサーバーを削除してください。すべてを終わらせるには、ID プロバイダーのアカウントのページを使うか、このサーバーの管理者に問い合わせてください。",
+        sign_in_title: "サインインして接続を確認する",
+        sign_in: "あなたに代わってこのサーバーを使えるアプリケーションを確認し、接続を解除できます。",
+        sign_in_with: ["", " でサインイン"],
+        signed_in_as: ["", "（", "）としてサインインしています。"],
+        nothing: "あなたのアカウントでこのサーバーに接続しているアプリケーションはありません。",
+        no_more: "これ以上の接続はありません。",
+        what: "次のアプリケーションは、あなたがいないときも、あなたのアカウントでこのサーバーを使えます。",
+        unverified: "この名前はアプリケーションが自分で付けたものです。",
+        uses: "接続先",
+        answer_went_to: "許可の送り先",
+        since: "許可した日時",
+        last_used: "最後に更新された日時",
+        disconnect: "接続を解除する",
+        next: "続きを見る",
+        all: "すべての接続を解除",
+        all_means: "どのアプリケーションも、続けるにはもう一度あなたの許可が必要になります。",
+        disconnect_all: "今すぐすべて解除する",
+        ended: |count| {
+            format!(
+                "{count}件の接続を解除しました。アプリケーションは、もう一度あなたの許可を得る必要があります。"
+            )
+        },
+        ended_none: "解除したものはありません。接続はすでに終わっていました。",
+        provider_not_told: "ID プロバイダーにはまだ知らせることができず、再試行しています。ここではすでに終わっています。",
+        more_left: "接続がまだあります。もう一度、すべて解除してください。",
+        sign_out: "このページから出る",
+        provider_sign_out: "このブラウザーでアカウントからサインアウトする",
     },
     landing: LandingTexts {
         title: "アプリケーションをこの MCP サーバーに接続する",
@@ -89,11 +130,13 @@ pub static JAPANESE: Texts = Texts {
         menu: ["", " を開き、次のアドレスを入力します。"],
         then: ["次に ", " でサインインします。"],
         first_use: "最初に使うときにブラウザーが開き、アプリケーションにサーバーの利用を許可するかを確認したうえで、サインインを求めます。コピーするキーやクライアント ID はありません。",
+        connections: "接続したアプリケーションを確認し、接続を解除する",
     },
 };
 
 fn refusal(slug: &str) -> Option<RefusalTexts> {
     const AGAIN: &str = "このブラウザーで、アプリケーションからサインインをやり直してください。";
+    const CONNECTIONS_AGAIN: &str = "もう一度 /connections を開き、サインインしてください。";
     const ADD_AGAIN: &str =
         "アプリケーションからこのサーバーを削除し、もう一度追加してください。新しく登録されます。";
     let (title, explanation, next_step) = match slug {
@@ -176,6 +219,46 @@ fn refusal(slug: &str) -> Option<RefusalTexts> {
             "要求が多すぎます",
             "このサーバーが受け付けられる数を超えるサインインが一度に届きました。",
             "少し待ってから、このページを再読み込みしてください。何も失われていません。",
+        ),
+        "connections_signed_out" => (
+            "サインインが終わっています",
+            "安全のため、このページは十五分間だけ有効です。今押したボタンは何も変えていません。",
+            CONNECTIONS_AGAIN,
+        ),
+        "connections_unreadable" => (
+            "内容を読み取れませんでした",
+            "届いたものは、このサーバーのページが送るものではありません。何も変わっていません。",
+            CONNECTIONS_AGAIN,
+        ),
+        "connections_other_session" => (
+            "安全のため中止しました",
+            "フォームが別のウェブサイトから送られたか、別のサインインのものか、Cookie がここでブロックされています。何も変わっていません。",
+            "もう一度 /connections を開いてください。何も押していない場合は、ウィンドウを閉じてください。",
+        ),
+        "connections_issuer" => (
+            "安全のためサインインを中止しました",
+            "結果は、問い合わせた ID プロバイダーから届いたものではありません。",
+            CONNECTIONS_AGAIN,
+        ),
+        "connections_refused" => (
+            "サインインしていません",
+            "ID プロバイダーでサインインできませんでした。",
+            CONNECTIONS_AGAIN,
+        ),
+        "connections_provider_away" => (
+            "サインインしていません",
+            "ID プロバイダーに今は接続できません。",
+            "しばらくしてから、もう一度 /connections を開いてください。",
+        ),
+        "connections_provider" => (
+            "サインインしていません",
+            "ID プロバイダーの応答を利用できません。",
+            "下のお問い合わせ番号を、このサーバーの管理者に知らせてください。",
+        ),
+        "connections_store" => (
+            "接続を今は確認も変更もできません",
+            "記録を保存している場所が応答しません。接続が解除されたとは考えないでください。",
+            "しばらくしてから、もう一度 /connections を開いて確認してください。",
         ),
         "client_refused" => (
             "このアプリケーションはここでは許可されていません",

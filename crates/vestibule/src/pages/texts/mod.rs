@@ -17,6 +17,8 @@ pub struct Texts {
     pub answer: AnswerTexts,
     /// The page that signs out.
     pub logout: LogoutTexts,
+    /// The page that lists what somebody has connected.
+    pub connections: ConnectionsTexts,
     /// The landing page.
     pub landing: LandingTexts,
     /// Before the id under which the log knows more. It contains the English word, which people search for.
@@ -70,6 +72,9 @@ pub struct ConsentTexts {
     pub remember: fn(u64) -> String,
     /// Beside a scope that was not approved before.
     pub new_scope: &'static str,
+    /// Around the name of the account and that of its provider.
+    pub last_account: [&'static str; 3],
+    pub another_account: &'static str,
     pub approve: &'static str,
     pub deny: &'static str,
 }
@@ -122,6 +127,49 @@ pub struct LogoutTexts {
     pub sign_out_of: [&'static str; 2],
 }
 
+/// The page that lists what somebody has connected.
+#[derive(Debug)]
+#[expect(
+    missing_docs,
+    reason = "each is a sentence; its name says where it stands"
+)]
+pub struct ConnectionsTexts {
+    pub title: &'static str,
+    pub no_record_title: &'static str,
+    pub no_record: &'static str,
+    pub no_record_instead: &'static str,
+    pub sign_in_title: &'static str,
+    pub sign_in: &'static str,
+    /// Around the provider's name.
+    pub sign_in_with: [&'static str; 2],
+    /// Around the name of the account and that of its provider.
+    pub signed_in_as: [&'static str; 3],
+    pub nothing: &'static str,
+    /// On a page behind the last one.
+    pub no_more: &'static str,
+    pub what: &'static str,
+    pub unverified: &'static str,
+    /// Above the resource.
+    pub uses: &'static str,
+    /// Above the redirect host.
+    pub answer_went_to: &'static str,
+    pub since: &'static str,
+    pub last_used: &'static str,
+    pub disconnect: &'static str,
+    pub next: &'static str,
+    pub all: &'static str,
+    pub all_means: &'static str,
+    pub disconnect_all: &'static str,
+    /// By the number of connections.
+    pub ended: fn(u32) -> String,
+    pub ended_none: &'static str,
+    pub provider_not_told: &'static str,
+    pub more_left: &'static str,
+    pub sign_out: &'static str,
+    /// The way to `/logout`.
+    pub provider_sign_out: &'static str,
+}
+
 /// The landing page.
 #[derive(Debug)]
 #[expect(
@@ -144,4 +192,5 @@ pub struct LandingTexts {
     /// Around a command.
     pub then: [&'static str; 2],
     pub first_use: &'static str,
+    pub connections: &'static str,
 }

@@ -19,7 +19,7 @@ use crate::support::{Answer, Client, SeededRandom, TestHouse, whole};
 
 /// How a write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It does not happen, and says so.
     Refused,
     /// It does not happen, and nobody answers.
@@ -39,14 +39,14 @@ struct Plan {
 
 /// A store in front of another one. Each replica may have one of its own.
 #[derive(Debug)]
-pub(super) struct FaultyStore {
+pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     plan: Mutex<Option<Plan>>,
     down: Mutex<Option<Trouble>>,
 }
 
 impl FaultyStore {
-    pub(super) fn before(inner: Arc<dyn Store>) -> Arc<Self> {
+    pub(crate) fn before(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             plan: Mutex::default(),
@@ -60,11 +60,11 @@ impl FaultyStore {
     }
 
     /// Every call fails from now on.
-    pub(super) fn down(&self, trouble: Trouble) {
+    pub(crate) fn down(&self, trouble: Trouble) {
         *self.down.lock().unwrap() = Some(trouble);
     }
 
-    pub(super) fn mend(&self) {
+    pub(crate) fn mend(&self) {
         *self.down.lock().unwrap() = None;
         *self.plan.lock().unwrap() = None;
     }
@@ -248,7 +248,7 @@ impl TestHouse {
 }
 
 /// Tries `what` until it is true.
-pub(super) async fn eventually(mut what: impl FnMut() -> bool) {
+pub(crate) async fn eventually(mut what: impl FnMut() -> bool) {
     for _ in 0..200 {
         if what() {
             return;

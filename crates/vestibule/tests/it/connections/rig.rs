@@ -1,0 +1,98 @@
+//! What these tests share: the steps of a person's own sign-in, and what stands on the page.
+
+use http::StatusCode;
+use vestibule_standin::cognito::{CognitoOptions, Endpoint};
+
+use crate::grants::rig::eventually;
+use crate::support::{Answer, Browser, TestHouse};
+
+pub(super) const PAGE: &str = "https://mcp.example.test/connections";
+pub(super) const SIGN_IN: &str = "https://mcp.example.test/connections/sign-in";
+pub(super) const REVOKE: &str = "https://mcp.example.test/connections/revoke";
+pub(super) const SESSION: &str = "__Host-vestibule-session";
+pub(super) const HOST: &str = "mcp.example.test";
+pub(super) const ADA: (&str, &str) = ("ada", "lovelace");
+pub(super) const BOB: (&str, &str) = ("bob", "builder");
+
+pub(super) async fn house() -> TestHouse {
+    TestHouse::stored(CognitoOptions::default(), |_| {}).await
+}
+
+/// The form of the page, sent: on to the provider.
+pub(super) async fn leave(browser: &mut Browser, more: &[(&str, &str)]) -> Answer {
+    let page = browser.get(PAGE).await;
+    let ticket = page.input("ticket");
+    let mut form = vec![("ticket", ticket.as_str()), ("provider", "default")];
+    form.extend_from_slice(more);
+    let answer = browser.post(SIGN_IN, &form).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text());
+    answer
+}
+
+/// Up to the callback, which is not opened.
+pub(super) async fn up_to_callback(
+    browser: &mut Browser,
+    (username, password): (&str, &str),
+) -> String {
+    let away = leave(browser, &[]).await;
+    let back = browser
+        .sign_in_at_provider(away.location(), username, password)
+        .await;
+    back.location().to_owned()
+}
+
+/// All the way to the list.
+pub(super) async fn sign_in(
+    house: &TestHouse,
+    browser: &mut Browser,
+    user: (&str, &str),
+) -> Answer {
+    sign_in_with(house, browser, user, &[]).await
+}
+
+pub(super) async fn sign_in_with(
+    house: &TestHouse,
+    browser: &mut Browser,
+    (username, password): (&str, &str),
+    more: &[(&str, &str)],
+) -> Answer {
+    let given_back = || house.cognito.control().calls(Endpoint::Revoke);
+    let before = given_back();
+    let away = leave(browser, more).await;
+    assert!(away.location().starts_with(house.cognito.domain()));
+    let back = browser
+        .sign_in_at_provider(away.location(), username, password)
+        .await;
+    let answer = browser.get(back.location()).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text());
+    assert_eq!(answer.location(), PAGE);
+    // In the background.
+    eventually(|| given_back() > before).await;
+    let list = browser.get(PAGE).await;
+    assert_eq!(list.status, StatusCode::OK, "{}", list.text());
+    list
+}
+
+/// Is somebody signed in there?
+pub(super) async fn open(browser: &mut Browser) -> bool {
+    let page = browser.get(PAGE).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+    page.text().contains("You are signed in as")
+}
+
+/// The connections that the page has buttons for.
+pub(super) fn families(page: &Answer) -> Vec<String> {
+    let html = page.text();
+    let buttons = html.split("name=\"grant\" value=\"").skip(1);
+    buttons
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+/// Ada's list, with one connection of hers: the browser, the ticket of its forms, and the family.
+pub(super) async fn connected(house: &TestHouse) -> (Browser, String, String) {
+    let mut browser = house.browser();
+    let list = sign_in(house, &mut browser, ADA).await;
+    let family = families(&list).pop().expect("a connection");
+    (browser, list.input("ticket"), family)
+}
