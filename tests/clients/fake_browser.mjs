@@ -2,6 +2,7 @@
 // It keeps the rules of real browsers that a sign-in depends on: cookie prefixes, Secure, SameSite, Path, the Origin
 // header as the page's Referrer-Policy leaves it, Sec-Fetch-Site over a chain of redirects, and CSP form-action.
 import http from 'node:http';
+import https from 'node:https';
 
 const MAX_HOPS = 30;
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
@@ -54,7 +55,7 @@ export class FakeBrowser {
 
   async #load(step) {
     const { url, method, body, from } = step;
-    if (url.protocol !== 'http:' || !LOOPBACK.has(url.hostname)) {
+    if (!['http:', 'https:'].includes(url.protocol) || !LOOPBACK.has(url.hostname)) {
       throw new BrowserError(`this browser only visits the loopback, not ${bare(url)}`);
     }
     if (from) allowForm(from, url);
@@ -169,7 +170,7 @@ export class FakeBrowser {
 
 function request(url, method, headers, body) {
   return new Promise((resolve, reject) => {
-    const sent = http.request(url, { method, headers, agent: false, timeout: 30_000 }, (response) => {
+    const sent = (url.protocol === 'https:' ? https : http).request(url, { method, headers, agent: false, timeout: 30_000 }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk) => (text += chunk));

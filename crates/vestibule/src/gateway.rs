@@ -189,7 +189,7 @@ impl Gateway {
     }
 
     /// The endpoint at or above a path.
-    fn find(&self, path: &str) -> Option<&Endpoint<OwnTokens, OwnCredentials>> {
+    pub(crate) fn find(&self, path: &str) -> Option<&Endpoint<OwnTokens, OwnCredentials>> {
         self.doors.iter().find_map(|door| {
             let rest = path.strip_prefix(door.plain.route.path.as_str())?;
             match rest {

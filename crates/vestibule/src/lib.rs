@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod authorization_server;
+mod authz;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cli;

@@ -22,7 +22,7 @@ use crate::authorization_server::{
 use crate::limits::{Limited, enforce};
 use crate::pages::{self, landing};
 use crate::proxy::cors;
-use crate::{gateway, health};
+use crate::{authz, gateway, health};
 
 /// Builds the router.
 pub(crate) fn router(house: Arc<House>) -> Router {
@@ -114,6 +114,8 @@ pub(crate) fn router(house: Arc<House>) -> Router {
 
     open.merge(pages)
         .merge(servers)
+        // For proxies that forward requests themselves and ask who is calling, if any are trusted.
+        .merge(authz::router(&house))
         // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
         .fallback(gateway::gateway)
         .layer(from_fn_with_state(Arc::clone(&house), every_answer))

@@ -92,6 +92,11 @@ impl Policy {
         })))
     }
 
+    /// True when decisions need the body of a request.
+    pub(crate) fn reads_bodies(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The caller of a token with these claims, as rules see it.
     pub fn subject(
         &self,

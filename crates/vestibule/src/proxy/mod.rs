@@ -3,6 +3,7 @@
 //! Way of a request: [`cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
 //! [`credential`] → `forward` → `rewrite` → policy → [`cors`].
 
+mod admit;
 pub mod cors;
 pub mod credential;
 mod forward;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use http::HeaderMap;
 use vestibule_guard::fetch::Outbound;
 use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyToken};
 use vestibule_oauth::random::Random;
@@ -91,12 +93,8 @@ impl<T: UpstreamTokens> Proxy<T> {
         caller: &Caller<T::Extra>,
         request: Request,
     ) -> Response {
-        if let Some(limits) = &self.limits
-            && let Err(over) = limits.user(Limited::Mcp, caller.subject())
-        {
-            let reference = ReferenceId::new(self.random.as_ref());
-            tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
-            return problem::too_many(over.retry_after, reference);
+        if let Some(too_many) = self.count(route, caller) {
+            return too_many;
         }
         let admitted = route
             .policy
@@ -109,6 +107,15 @@ impl<T: UpstreamTokens> Proxy<T> {
                 refused.into_response(reference, &route.path, caller.subject())
             }
         }
+    }
+
+    /// Counts a request of this user; gives the answer to one too many.
+    fn count(&self, route: &Route, caller: &Caller<T::Extra>) -> Option<Response> {
+        let limits = self.limits.as_ref()?;
+        let over = limits.user(Limited::Mcp, caller.subject()).err()?;
+        let reference = ReferenceId::new(self.random.as_ref());
+        tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
+        Some(problem::too_many(over.retry_after, reference))
     }
 }
 
@@ -166,22 +173,32 @@ where
             return problem::not_found("nothing is published here");
         }
         match self
-            .guard
             .authenticate(request.headers(), request.uri().query())
             .await
         {
             Ok(caller) => self.proxy.forward(&self.route, &caller, request).await,
-            Err(refusal) => {
-                let reference = ReferenceId::new(self.proxy.random.as_ref());
-                // Every client's first request comes without a token: that is no event.
-                if refusal.reason() == NO_CREDENTIALS {
-                    tracing::debug!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
-                } else {
-                    tracing::info!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
-                }
-                let refusal = refusal.referenced(reference.to_string());
-                refusal.into_response::<Body>()
-            }
+            Err(refusal) => refusal,
         }
+    }
+
+    /// Who sends this request, or the answer to it.
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Caller<T::Extra>, Response> {
+        let refusal = match self.guard.authenticate(headers, query).await {
+            Ok(caller) => return Ok(caller),
+            Err(refusal) => refusal,
+        };
+        let reference = ReferenceId::new(self.proxy.random.as_ref());
+        // Every client's first request comes without a token: that is no event.
+        if refusal.reason() == NO_CREDENTIALS {
+            tracing::debug!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
+        } else {
+            tracing::info!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
+        }
+        let refusal = refusal.referenced(reference.to_string());
+        Err(refusal.into_response::<Body>())
     }
 }

@@ -27,6 +27,18 @@ pub(super) fn forbidden_origin() -> Response {
     json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
 }
 
+/// A proxy asks about a request whose body decides.
+pub(super) fn forbidden_here() -> Response {
+    let message = "this server must be reached through its gateway; its operator must mend this";
+    json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
+}
+
+/// The same as [`not_found`] for a proxy that asks: to it a 404 is no answer.
+pub(super) fn forbidden_path() -> Response {
+    let message = "there is no such path here";
+    json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
+}
+
 pub(super) fn too_large(limit: usize) -> Response {
     let message = format!("the request is larger than {limit} bytes");
     json_rpc(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, &message)

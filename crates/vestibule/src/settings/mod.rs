@@ -9,6 +9,7 @@
 
 mod admin;
 mod aliases;
+mod authz;
 mod clients;
 mod consent;
 mod describe;
@@ -43,6 +44,7 @@ use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
 pub use admin::AdminSettings;
+pub use authz::{AuthzSettings, RequestFrom};
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
@@ -104,6 +106,8 @@ pub struct Settings {
     pub introspection: IntrospectionSettings,
     /// How many requests each endpoint takes.
     pub limits: LimitSettings,
+    /// Who may ask about requests that they forward themselves; `None`: nobody.
+    pub authz: Option<AuthzSettings>,
     /// Which pages are shown.
     pub pages: PagesSettings,
     /// What is logged.
@@ -161,6 +165,7 @@ impl Settings {
             admin: None,
             introspection: IntrospectionSettings::default(),
             limits: LimitSettings::default(),
+            authz: None,
             pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -223,6 +228,7 @@ impl Settings {
         let admin = AdminSettings::read(root.section("admin"), &server);
         let introspection = IntrospectionSettings::read(root.section("introspection"), &resources);
         let limits = LimitSettings::read(root.section("limits"));
+        let authz = AuthzSettings::read(root.section("authz"), &resources);
         let pages = PagesSettings::read(root.section("pages"));
         let log = LogSettings::read(root.section("log"));
         root.finish();
@@ -242,6 +248,7 @@ impl Settings {
             admin,
             introspection,
             limits,
+            authz,
             pages,
             log,
             warnings: Vec::new(),

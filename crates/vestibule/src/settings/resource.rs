@@ -84,9 +84,10 @@ pub enum CredentialSettings {
 }
 
 /// First path segments that are ours. No resource may begin with one.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     ".well-known",
     "authorize",
+    "authz",
     "callback",
     "connections",
     "consent",
@@ -418,8 +419,28 @@ fn read_providers(section: &mut Section<'_>, known: &[&str]) -> Vec<String> {
     ids
 }
 
-/// Reads a public path: absolute, without trailing slash, dot segments or anything that needs encoding, and not ours.
+/// Reads a public path: a plain one that is not ours.
 fn public_path(text: &str) -> Result<String, String> {
+    let path = plain_path(text)?;
+    match reserved_segment(&path) {
+        Some(segment) => Err(format!(
+            "`/{segment}` is an endpoint of Vestibule itself; choose another path"
+        )),
+        None => Ok(path),
+    }
+}
+
+/// The first segment of a path, if it is one of ours.
+pub(super) fn reserved_segment(path: &str) -> Option<&str> {
+    let first = path.strip_prefix('/')?.split('/').next()?;
+    RESERVED
+        .iter()
+        .any(|own| own.eq_ignore_ascii_case(first))
+        .then_some(first)
+}
+
+/// Reads a path: absolute, without trailing slash, dot segments or anything that needs encoding.
+pub(super) fn plain_path(text: &str) -> Result<String, String> {
     let Some(rest) = text.strip_prefix('/') else {
         return Err(format!("'{text}' must begin with `/`, as in \"/mcp\""));
     };
@@ -452,28 +473,27 @@ fn public_path(text: &str) -> Result<String, String> {
             return Err("everything below `.well-known` is served by Vestibule itself".to_owned());
         }
     }
-    let first = rest.split('/').next().unwrap_or_default();
-    if RESERVED.contains(&first.to_ascii_lowercase().as_str()) {
-        return Err(format!(
-            "`/{first}` is an endpoint of Vestibule itself; choose another path"
-        ));
-    }
     Ok(text.to_owned())
 }
 
-fn refuse_overlap(path: &Located<String>, others: &[Located<String>], problems: &Problems) {
-    let below = |inner: &str, outer: &str| {
+/// True for the same path, and when one is above the other.
+pub(super) fn lie_within_each_other(one: &str, other: &str) -> bool {
+    let at_or_below = |inner: &str, outer: &str| {
         inner
             .strip_prefix(outer)
-            .is_some_and(|rest| rest.starts_with('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    at_or_below(one, other) || at_or_below(other, one)
+}
+
+fn refuse_overlap(path: &Located<String>, others: &[Located<String>], problems: &Problems) {
     for other in others {
         if path.value == other.value {
             problems.add(
                 &path.spot,
                 format!("{} has this path already", other.spot.key),
             );
-        } else if below(&path.value, &other.value) || below(&other.value, &path.value) {
+        } else if lie_within_each_other(&path.value, &other.value) {
             let message = format!(
                 "'{}' and '{}' ({}) lie within each other",
                 path.value, other.value, other.spot.key

@@ -267,7 +267,7 @@ impl ServerSettings {
 }
 
 /// A network in CIDR form, or one address.
-fn proxy_network(text: &str) -> Result<IpNet, String> {
+pub(super) fn proxy_network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));

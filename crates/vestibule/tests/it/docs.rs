@@ -220,6 +220,30 @@ fn the_table_of_clients_is_the_one_of_the_landing_page() {
     );
 }
 
+/// What people copy is what `tests/proxies/run.sh` has run.
+#[test]
+fn the_document_prints_the_sample_configurations_of_proxies_as_they_are() {
+    let document = read(&root().join("docs/deployment.md"));
+    let mut count = 0;
+    for proxy in ["nginx", "caddy", "envoy", "traefik"] {
+        let directory = root().join("deploy").join(proxy);
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let heading = format!("`deploy/{proxy}/{name}`:\n\n```");
+            let printed = document.split(&heading).nth(1);
+            let printed = printed.unwrap_or_else(|| panic!("there is no {heading}"));
+            let (_, printed) = printed.split_once('\n').unwrap();
+            assert!(
+                printed.starts_with(&format!("{}```\n", read(&path))),
+                "deploy/{proxy}/{name} is another one than docs/deployment.md prints"
+            );
+            count += 1;
+        }
+    }
+    assert_eq!(count, 9);
+}
+
 #[test]
 fn every_relative_link_leads_somewhere() {
     let mut count = 0;

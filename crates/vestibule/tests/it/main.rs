@@ -13,6 +13,7 @@ mod support;
 
 mod admin;
 mod authorize;
+mod authz;
 mod callback;
 mod check;
 mod cli;

@@ -78,7 +78,7 @@ fn described_defaults_are_the_defaults() {
     let base: Table = format!(
         "public_url = \"https://mcp.example.com\"\n{PROVIDER}{RESOURCE}{RING}\
          [server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
-         [admin]\ntoken = \"0123456789abcdef0123456789abcdef\"\n"
+         [admin]\ntoken = \"0123456789abcdef0123456789abcdef\"\n[authz]\ntrusted_proxies = [\"10.0.0.0/8\"]\n"
     )
     .parse()
     .unwrap();

@@ -2,6 +2,7 @@
 
 mod admin;
 mod aliases;
+mod authz;
 mod clients;
 mod contradictions;
 mod keys;

@@ -1,0 +1,69 @@
+//! A request that somebody else forwards: judged as one of ours would be, with what its upstream is to receive.
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use vestibule_guard::{Caller, VerifyToken};
+
+use super::credential::{self, CredentialError, UpstreamTokens};
+use super::{Endpoint, path, problem};
+use crate::telemetry::ReferenceId;
+
+/// Who calls, and the header that carries the upstream's credential, if it needs one.
+pub(crate) type Admitted<X> = (Caller<X>, Option<(HeaderName, HeaderValue)>);
+
+impl<V, T> Endpoint<V, T>
+where
+    V: VerifyToken<Extra = T::Extra>,
+    T: UpstreamTokens,
+{
+    /// Judges the request to `uri` with these headers in the order of [`Endpoint::handle`], and gives the answer that its
+    /// client should get, without CORS, where it is refused. Every refusal for good is 401 or 403, because to a proxy
+    /// that asks nothing else means no.
+    pub(crate) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<Admitted<T::Extra>, Response> {
+        if !self.cors.allows(headers) {
+            return Err(problem::forbidden_origin());
+        }
+        let caller = self.authenticate(headers, uri.query()).await?;
+        if let Some(too_many) = self.proxy.count(&self.route, &caller) {
+            return Err(too_many);
+        }
+        let refused = |reason, cause: &dyn std::fmt::Display| {
+            let reference = ReferenceId::new(self.proxy.random.as_ref());
+            tracing::warn!(%reference, path = %self.route.path, reason, %cause, "request not admitted");
+            reference
+        };
+        // Nobody shows us the body here, and what was not judged is not admitted.
+        if self.route.policy.reads_bodies() {
+            let cause = "the resource has rules, which only the gateway can apply";
+            refused("policy_needs_body", &cause);
+            return Err(problem::forbidden_here());
+        }
+        if let Err(error) = path::target(&self.route.path, &self.route.upstream, uri) {
+            refused("path", &error);
+            return Err(problem::forbidden_path());
+        }
+        let credential =
+            credential::header_for(&self.route.credential, &self.proxy.tokens, &caller);
+        match credential.await {
+            Ok(credential) => Ok((caller, credential)),
+            Err(error) => {
+                let reference = refused("upstream_credential", &error);
+                Err(match error {
+                    CredentialError::SignInAgain => {
+                        let refusal = self.route.resource.refused_upstream();
+                        refusal.referenced(reference.to_string()).into_response()
+                    }
+                    CredentialError::Unavailable => problem::failed(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "The sign-in cannot be checked at the moment",
+                        reference,
+                    ),
+                })
+            }
+        }
+    }
+}

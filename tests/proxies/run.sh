@@ -1,0 +1,271 @@
+#!/usr/bin/env bash
+# The sample configurations of deploy/ with the real proxies: each in front of Vestibule, and each asking it who calls.
+#
+#   tests/proxies/run.sh [NAME…]    all, or some of nginx, caddy, envoy, traefik
+#   VESTIBULE=/path/to/vestibule    that one instead of a debug build
+#
+# Needs cargo, node >= 20, python3 >= 3.11, curl and openssl. nginx and Caddy come from Debian, installed when absent;
+# Envoy and Traefik are wheels from PyPI. The files of deploy/ are used as they are but for addresses, ports and the
+# names of files. Everything listens on free ports of the loopback and ends with this script, by process id. Logs go
+# below target/proxies.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+mkdir -p "$target/proxies/logs" "$target/proxies/run"
+work=$(cd "$target/proxies" && pwd)
+logs=$work/logs
+run=$work/run
+
+pids=()
+proxy=
+running=
+# Ends only what this script started, by process id.
+finish() {
+    local status=$?
+    trap - EXIT
+    stop_proxy
+    if ((${#pids[@]})); then
+        kill "${pids[@]}" 2>/dev/null || true
+        wait "${pids[@]}" 2>/dev/null || true
+    fi
+    if ((status != 0)); then
+        echo "proxies: FAILED; the ends of the logs in $logs:" >&2
+        tail -n 15 "$logs"/*.log >&2 || true
+    fi
+    exit "$status"
+}
+stop_proxy() {
+    if [[ -n $proxy ]]; then
+        # The others wait for open streams, which nothing here is worth. nginx must take its workers along.
+        if [[ $running == nginx ]]; then kill "$proxy"; else kill -KILL "$proxy"; fi 2>/dev/null || true
+        wait "$proxy" 2>/dev/null || true
+    fi
+    proxy=
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '   %s\n' "$*"; }
+
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
+
+# start NAME COMMAND…: in the background; standard output goes to NAME.out, the rest to NAME.log.
+start() {
+    local name=$1
+    shift
+    : >"$logs/$name.out"
+    "$@" >"$logs/$name.out" 2>"$logs/$name.log" </dev/null &
+    pids+=($!)
+}
+
+# until_it PID WORKS…: waits up to 30 s for the condition, while the process lives.
+until_it() {
+    local pid=$1
+    shift
+    for _ in $(seq 300); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        if ! kill -0 "$pid" 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    echo "not ready: $*" >&2
+    return 1
+}
+started() { until_it "${pids[-1]}" "$@"; }
+
+wanted=("$@")
+if (($# == 0)); then wanted=(nginx caddy envoy traefik); fi
+
+PATH=$PATH:/usr/sbin
+missing=()
+command -v nginx >/dev/null || missing+=(nginx-light)
+command -v caddy >/dev/null || missing+=(caddy)
+if ((${#missing[@]})); then
+    say "installing ${missing[*]}"
+    # Nothing is started by installing it.
+    export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$logs/apt.log" 2>&1 </dev/null
+fi
+wheels=$work/wheels
+if ! cmp -s "$here/requirements.txt" "$wheels/installed.txt"; then
+    say "installing Envoy and Traefik"
+    rm -rf "$wheels"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --target "$wheels" \
+        --requirement "$here/requirements.txt"
+    cp "$here/requirements.txt" "$wheels/installed.txt"
+fi
+envoy=$wheels/envoy/_bin/envoy
+traefik=$wheels/bin/traefik
+
+# The real client, and the provider that signs people in, are those of tests/clients.
+mkdir -p "$run/proxies"
+cp -r "$root/tests/clients" "$run"/
+cp "$here"/*.mjs "$run/proxies"/
+for package in typescript oidc-provider; do
+    directory=$run/clients/$package
+    if ! cmp -s "$directory/package-lock.json" "$directory/node_modules/installed-lock.json"; then
+        say "installing the packages of $package"
+        (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp "$directory/package-lock.json" "$directory/node_modules/installed-lock.json"
+    fi
+done
+
+vestibule=${VESTIBULE:-}
+say "building"
+if [[ -z $vestibule ]]; then
+    (cd "$root" && cargo build --quiet --locked --package vestibule)
+    vestibule=$target/debug/vestibule
+fi
+(cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo)
+demo=$target/debug/vestibule-demo
+
+rm -f "$logs"/*.out "$logs"/*.log
+tls=$run/tls
+rm -rf "$tls" "$run/conf"
+mkdir -p "$tls" "$run/conf"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$tls/key.pem" -out "$tls/cert.pem" 2>/dev/null
+export NODE_EXTRA_CA_CERTS=$tls/cert.pem
+
+read -r front x_forwarded x_original path < <(python3 -c 'import socket
+all = [socket.socket() for _ in range(4)]
+for one in all: one.bind(("127.0.0.1", 0))
+print(*[one.getsockname()[1] for one in all])')
+public_url=https://localhost:$front
+
+start provider node "$run/clients/oidc-provider/provider.mjs" 0 "$public_url/callback"
+started test -s "$logs/provider.out"
+start demo "$demo" --jwks-url "http://127.0.0.1:$path/jwks.json"
+started test -s "$logs/demo.out"
+start upstream node "$run/proxies/upstream.mjs" "$(field "$logs/demo.out" url)"
+started test -s "$logs/upstream.out"
+upstream=$(field "$logs/upstream.out" port)
+
+# Three replicas, each of which hears one way of describing a request.
+keys=$run/conf/keys.toml
+"$vestibule" keys generate --out "$keys" >"$logs/keys.log" 2>&1
+for way in x-forwarded x-original path; do
+    port=${way//-/_}
+    (
+        umask 077
+        cat >"$run/conf/$way.toml" <<TOML
+public_url = "$public_url"
+
+[server]
+listen = ["127.0.0.1:${!port}"]
+trusted_proxies = ["127.0.0.1"]
+
+[provider]
+issuer = "$(field "$logs/provider.out" issuer)"
+client_id = "$(field "$logs/provider.out" client_id)"
+client_secret = "$(field "$logs/provider.out" client_secret)"
+scopes = ["openid", "email", "groups"]
+
+[[resource]]
+path = "/mcp"
+upstream = "http://127.0.0.1:$upstream/mcp"
+scopes = ["mcp:read", "mcp:write"]
+
+[resource.credential]
+type = "vestibule-token"
+
+[authz]
+trusted_proxies = ["127.0.0.1"]
+request_from = "$way"
+
+[store]
+url = "none"
+
+[keys]
+file = "$keys"
+TOML
+    )
+    start "vestibule-$way" "$vestibule" serve --config "$run/conf/$way.toml"
+    started curl -sf "http://127.0.0.1:${!port}/.well-known/oauth-authorization-server"
+done
+
+# sample FILE VESTIBULE_PORT: a file of deploy/ with the addresses of this run.
+sample() {
+    sed -e "s|/etc/ssl/mcp.example.com.pem|$tls/cert.pem|g" -e "s|/etc/ssl/mcp.example.com.key|$tls/key.pem|g" \
+        -e "s|^mcp.example.com {|localhost:$front {|" -e "s|mcp.example.com:443|localhost:$front|g" \
+        -e "s|mcp.example.com|localhost|g" -e "s|listen 443|listen 127.0.0.1:$front|" \
+        -e "s|\":443\"|\"127.0.0.1:$front\"|" -e "s|0.0.0.0, port_value: 443|127.0.0.1, port_value: $front|" \
+        -e "s|port_value: 8080|port_value: $2|" -e "s|port_value: 9000|port_value: $upstream|" \
+        -e "s|127.0.0.1:8080|127.0.0.1:$2|g" -e "s|127.0.0.1:9000|127.0.0.1:$upstream|g" \
+        -e "s|/etc/traefik/vestibule.yml|$run/conf/dynamic.yml|" "$root/deploy/$1"
+}
+
+# launch NAME front|authz: starts a proxy with its sample.
+launch() {
+    local name=$1 mode=$2 conf=$run/conf/$1-$2 file=vestibule
+    running=$name
+    if [[ $mode == authz ]]; then file=authz; fi
+    case $name in
+    nginx)
+        sample "nginx/$file.conf" "$x_original" >"$conf.conf"
+        mkdir -p "$run/nginx"
+        {
+            if ((EUID == 0)); then echo "user $(id -un);"; fi
+            echo "daemon off; pid $run/nginx/pid; error_log stderr; events {} http { access_log off;"
+            for kind in client_body proxy fastcgi uwsgi scgi; do echo "${kind}_temp_path $run/nginx/$kind;"; done
+            echo "include $conf.conf; }"
+        } >"$conf.main"
+        nginx -p "$run/nginx" -c "$conf.main" >"$logs/$name-$mode.log" 2>&1 </dev/null &
+        ;;
+    caddy)
+        if [[ $mode == front ]]; then file=Caddyfile; else file=authz.Caddyfile; fi
+        {
+            printf '{\n\tadmin off\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n}\n'
+            sample "caddy/$file" "$x_forwarded"
+        } >"$conf"
+        env XDG_DATA_HOME="$run/caddy" XDG_CONFIG_HOME="$run/caddy" HOME="$run" \
+            caddy run --config "$conf" --adapter caddyfile >"$logs/$name-$mode.log" 2>&1 </dev/null &
+        ;;
+    envoy)
+        sample "envoy/$file.yaml" "$path" >"$conf.yaml"
+        "$envoy" -c "$conf.yaml" --use-dynamic-base-id --concurrency 1 -l warning >"$logs/$name-$mode.log" 2>&1 </dev/null &
+        ;;
+    traefik)
+        sample "traefik/$file.yml" "$x_forwarded" >"$run/conf/dynamic.yml"
+        sample traefik/traefik.yml "$x_forwarded" >"$conf.yml"
+        env HOME="$run" "$traefik" --configFile="$conf.yml" >"$logs/$name-$mode.log" 2>&1 </dev/null &
+        ;;
+    *)
+        echo "there is no proxy \`$name\`" >&2
+        return 2
+        ;;
+    esac
+    proxy=$!
+    until_it "$proxy" curl -sf --cacert "$tls/cert.pem" "$public_url/.well-known/oauth-authorization-server"
+}
+
+# curl_says EXPECTED ARGUMENT…: status and HTTP version of an answer.
+curl_says() {
+    local expected=$1 got
+    shift
+    got=$(curl -s --cacert "$tls/cert.pem" -o /dev/null -w '%{http_code} %{http_version}' "$@")
+    if [[ $got != "$expected" ]]; then
+        echo "curl $*: $got instead of $expected" >&2
+        return 1
+    fi
+}
+
+for name in "${wanted[@]}"; do
+    for mode in front authz; do
+        began=$SECONDS
+        launch "$name" "$mode"
+        # Without a body: Envoy may refuse before it has come, which curl 7.88 takes for an error (RFC 9113 §8.1).
+        curl_says "401 2" "$public_url/mcp"
+        curl_says "401 1.1" --http1.1 -X POST -d '{}' "$public_url/mcp"
+        PROXY=$name node "$run/proxies/check.mjs" "$public_url" "http://127.0.0.1:$upstream" "$mode"
+        for protocol in auto legacy; do
+            PROTOCOL=$protocol node "$run/clients/typescript/drive.mjs" "$public_url/mcp" ada any admins,staff \
+                >"$logs/client-$name-$mode-$protocol.log" 2>&1
+        done
+        stop_proxy
+        say "$name, $mode: passed in $((SECONDS - began)) s"
+    done
+done
+say "proxies: all passed"
