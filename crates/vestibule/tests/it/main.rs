@@ -15,6 +15,7 @@ mod authorize;
 mod callback;
 mod check;
 mod cli;
+mod clients;
 mod confidential;
 mod config;
 mod conformance;
