@@ -25,12 +25,13 @@ pub use seals::{jws, sealed};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("challenge", challenge),
     ("client_metadata", client_metadata),
     ("cookie", cookie),
     ("forwarded", forwarded),
     ("jws", jws),
+    ("mcp_message", mcp_message),
     ("parameters", parameters),
     ("proxy_path", proxy_path),
     ("redirect_uri", redirect_uri),
@@ -209,4 +210,36 @@ pub fn proxy_path(data: &[u8]) {
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     end.map_or((&[], data), |end| (&data[..end], &data[end + 1..]))
+}
+
+/// A JSON-RPC message to a resource with rules. What the gate finds is what an ordinary parser finds, and one that does not
+/// look at the case of keys finds nothing else.
+pub fn mcp_message(data: &[u8]) {
+    let Some(calls) = fuzz_hooks::mcp_calls(data) else {
+        return;
+    };
+    let plain: serde_json::Value =
+        serde_json::from_slice(data).expect("what the gate reads is JSON");
+    let messages = match &plain {
+        serde_json::Value::Array(messages) => messages.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let mut found = calls.iter();
+    for message in messages
+        .iter()
+        .filter(|message| message.get("method").is_some())
+    {
+        let (method, names) = found.next().expect("a call for each method");
+        assert_eq!(message["method"], method.as_str());
+        if method == "tools/call" {
+            assert_eq!(message["params"]["name"], names[0].as_str());
+            let params = message["params"].as_object().expect("an object");
+            let mut alike = params.keys().filter(|key| key.eq_ignore_ascii_case("name"));
+            assert_eq!(
+                (alike.next().map(String::as_str), alike.next()),
+                (Some("name"), None)
+            );
+        }
+    }
+    assert!(found.next().is_none());
 }

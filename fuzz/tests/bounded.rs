@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vestibule_fuzz::TARGETS;
 
-/// Mutations for each target: all nine together take some seconds.
+/// Mutations for each target: all ten together take some seconds.
 const RUNS: u64 = 100_000;
 
 /// Longer inputs find nothing that shorter ones do not.

@@ -66,6 +66,7 @@ pub enum Phase {
 
 /// Why there is no response.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum FetchError {
     /// The request has no absolute http or https URL.
     #[error("the request has no absolute http or https URL")]

@@ -33,6 +33,7 @@ const LIMITS: FetchLimits = FetchLimits {
 
 /// Why there is no key set.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum KeysError {
     /// The request failed.
     #[error(transparent)]
@@ -49,6 +50,12 @@ pub enum KeysError {
     #[error("{url} is not a key set with a usable key")]
     Document {
         /// Where the keys should be.
+        url: String,
+    },
+    /// The answer was no metadata of this issuer with a usable `jwks_uri`.
+    #[error("{url} is not the metadata of its issuer")]
+    Metadata {
+        /// Where the metadata should be.
         url: String,
     },
     /// A fetch failed a moment ago; the log has its reason.

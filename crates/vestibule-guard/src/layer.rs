@@ -7,15 +7,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use tower::{Layer, Service};
 use vestibule_oauth::challenge::{BearerError, Challenge};
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::url::ResourceUri;
+use vestibule_oauth::well_known::is_well_known;
 
 use crate::bearer::{self, NoToken};
+use crate::builder::Builder;
 use crate::caller::{Caller, TokenRefusal, VerifyToken};
+use crate::origins::{Origins, is_preflight};
 use crate::refusal::Refusal;
 
 /// The [`Refusal::reason`] of a request without credentials, which every client sends first.
@@ -23,6 +27,7 @@ pub const NO_CREDENTIALS: &str = "no_credentials";
 
 /// One protected MCP endpoint, as the challenges describe it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ProtectedResource {
     /// What users type; the audience of its tokens.
     pub uri: ResourceUri,
@@ -30,9 +35,30 @@ pub struct ProtectedResource {
     pub metadata_url: String,
     /// Scopes that a client should ask for; named in every challenge.
     pub scopes_for_challenge: ScopeSet,
+    /// Scopes without which nobody comes in; usually none.
+    pub required_scopes: ScopeSet,
 }
 
 impl ProtectedResource {
+    /// The usual way in: says what is protected and whose tokens are good, and gets everything else.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A resource whose documents and verifier you provide yourself.
+    pub fn new(
+        uri: ResourceUri,
+        metadata_url: impl Into<String>,
+        scopes_for_challenge: ScopeSet,
+    ) -> Self {
+        Self {
+            uri,
+            metadata_url: metadata_url.into(),
+            scopes_for_challenge,
+            required_scopes: ScopeSet::default(),
+        }
+    }
+
     /// 403 for a good token that lacks scopes. The challenge names those the caller has and those it needs, because
     /// clients ask for exactly what it names and would lose the others (facts/mcp-authorization.md §3.3).
     pub fn forbidden<X>(&self, caller: &Caller<X>, needed: &ScopeSet) -> Refusal {
@@ -100,7 +126,7 @@ impl ProtectedResource {
 pub struct Guard<V>(Arc<Inner<V>>);
 
 struct Inner<V> {
-    resource: ProtectedResource,
+    resource: Arc<ProtectedResource>,
     verifier: V,
     /// Rendered once: most refusals are this one.
     no_credentials: Refusal,
@@ -124,7 +150,7 @@ impl<V: VerifyToken> Guard<V> {
         let no_credentials =
             resource.unauthorized(None, "sign in to use this MCP server", NO_CREDENTIALS);
         Self(Arc::new(Inner {
-            resource,
+            resource: Arc::new(resource),
             verifier,
             no_credentials,
         }))
@@ -153,7 +179,14 @@ impl<V: VerifyToken> Guard<V> {
             }
         };
         match self.0.verifier.verify(token, &resource.uri).await {
-            Ok(verified) => Ok(Caller::new(verified)),
+            Ok(verified) => {
+                let caller = Caller::new(verified, Arc::clone(resource));
+                if resource.required_scopes.is_subset(caller.scope()) {
+                    Ok(caller)
+                } else {
+                    Err(resource.forbidden(&caller, &resource.required_scopes))
+                }
+            }
             Err(refusal) => Err(refuse(resource, refusal)),
         }
     }
@@ -170,6 +203,7 @@ fn refuse(resource: &ProtectedResource, refusal: TokenRefusal) -> Refusal {
     match refusal {
         TokenRefusal::Expired => invalid("the token is expired"),
         TokenRefusal::Revoked => invalid("the token was revoked"),
+        TokenRefusal::Inactive => invalid("the token is not active"),
         TokenRefusal::WrongAudience => invalid("the token is meant for another resource"),
         TokenRefusal::Malformed | TokenRefusal::WrongIssuer | TokenRefusal::Signature => {
             invalid("the token is not one of ours")
@@ -185,20 +219,90 @@ fn refuse(resource: &ProtectedResource, refusal: TokenRefusal) -> Refusal {
     }
 }
 
+/// Called with every refusal and the head of its request, before it is sent.
+type OnRefusal = dyn Fn(Refusal, &Parts) -> Refusal + Send + Sync;
+
 /// Puts a [`Guard`] in front of any HTTP service; see the crate's example.
-#[derive(Debug)]
-pub struct GuardLayer<V>(Guard<V>);
+pub struct GuardLayer<V> {
+    guard: Guard<V>,
+    /// Another guard for one path.
+    elsewhere: Option<(Arc<str>, Guard<V>)>,
+    origins: Option<Arc<Origins>>,
+    on_refusal: Option<Arc<OnRefusal>>,
+}
 
 impl<V: VerifyToken> GuardLayer<V> {
-    /// A layer that lets authenticated requests through, with a [`Caller`] in their extensions.
+    /// A layer that lets authenticated requests through, with a [`Caller`] in their extensions. It does not look at
+    /// `Origin`; [`GuardLayer::origins`] makes it do so.
     pub fn new(guard: Guard<V>) -> Self {
-        Self(guard)
+        Self {
+            guard,
+            elsewhere: None,
+            origins: None,
+            on_refusal: None,
+        }
+    }
+
+    /// Requests at `path` are the business of another guard: who asks at the URL with a slash behind it is challenged with
+    /// the document that has it, because a strict client must not use any other (RFC 9728 §3.3).
+    pub(crate) fn elsewhere(mut self, path: String, guard: Guard<V>) -> Self {
+        self.elsewhere = Some((path.into(), guard));
+        self
+    }
+
+    /// Only these web pages may use the service (MCP transports, "Origin"); preflights are answered here.
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = Some(Arc::new(origins));
+        self
+    }
+
+    /// Shows you every refusal before it is sent: to count, to log, or to give it a reference that the log has too
+    /// ([`Refusal::referenced`]). The head of the request holds the credentials; do not log it whole.
+    #[must_use]
+    pub fn on_refusal(
+        mut self,
+        hook: impl Fn(Refusal, &Parts) -> Refusal + Send + Sync + 'static,
+    ) -> Self {
+        self.on_refusal = Some(Arc::new(hook));
+        self
+    }
+}
+
+impl<V> GuardLayer<V> {
+    fn guard_at(&self, path: &str) -> &Guard<V> {
+        match &self.elsewhere {
+            Some((own, guard)) if **own == *path => guard,
+            _ => &self.guard,
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, parts: &Parts) -> Response<Full<Bytes>> {
+        tracing::debug!(reason = refusal.reason(), "request refused");
+        match &self.on_refusal {
+            Some(hook) => hook(refusal, parts).into_response(),
+            None => refusal.into_response(),
+        }
     }
 }
 
 impl<V> Clone for GuardLayer<V> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            guard: self.guard.clone(),
+            elsewhere: self.elsewhere.clone(),
+            origins: self.origins.clone(),
+            on_refusal: self.on_refusal.clone(),
+        }
+    }
+}
+
+impl<V> std::fmt::Debug for GuardLayer<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuardLayer")
+            .field("guard", &self.guard)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
     }
 }
 
@@ -207,7 +311,7 @@ impl<V, S> Layer<S> for GuardLayer<V> {
 
     fn layer(&self, inner: S) -> Guarded<V, S> {
         Guarded {
-            guard: self.0.clone(),
+            layer: self.clone(),
             inner,
         }
     }
@@ -216,14 +320,14 @@ impl<V, S> Layer<S> for GuardLayer<V> {
 /// A service behind a [`Guard`].
 #[derive(Debug)]
 pub struct Guarded<V, S> {
-    guard: Guard<V>,
+    layer: GuardLayer<V>,
     inner: S,
 }
 
 impl<V, S: Clone> Clone for Guarded<V, S> {
     fn clone(&self) -> Self {
         Self {
-            guard: self.guard.clone(),
+            layer: self.layer.clone(),
             inner: self.inner.clone(),
         }
     }
@@ -245,23 +349,48 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let guard = self.guard.clone();
+        let layer = self.layer.clone();
         // The service that was polled ready is the one to call; its clone waits for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            match guard.authenticate(&parts.headers, parts.uri.query()).await {
+            if let Some(origins) = &layer.origins {
+                if !origins.allow(&parts.headers) {
+                    let refusal = Refusal::denied(
+                        "this web page may not use this server",
+                        "origin_not_allowed",
+                    );
+                    return Ok(layer.refuse(refusal, &parts).map(Either::Left));
+                }
+                if is_preflight(&parts) {
+                    return Ok(origins.preflight(&parts.headers).map(Either::Left));
+                }
+            }
+            let origin = parts.headers.get(header::ORIGIN).cloned();
+            let guard = layer.guard_at(parts.uri.path());
+            let query = parts.uri.query();
+            let mut response = match guard.authenticate(&parts.headers, query).await {
                 Ok(caller) => {
                     parts.extensions.insert(caller);
                     let response = inner.call(Request::from_parts(parts, body)).await?;
-                    Ok(response.map(Either::Right))
+                    response.map(Either::Right)
                 }
                 Err(refusal) => {
-                    tracing::debug!(reason = refusal.reason(), "request refused");
-                    Ok(refusal.into_response().map(Either::Left))
+                    // Clients look for documents in many places, and stop at anything but a 404
+                    // (facts/mcp-authorization.md §3.1).
+                    let refusal = if is_well_known(parts.uri.path()) {
+                        Refusal::no_document()
+                    } else {
+                        refusal
+                    };
+                    layer.refuse(refusal, &parts).map(Either::Left)
                 }
+            };
+            if let Some(origins) = &layer.origins {
+                origins.apply(origin, response.headers_mut());
             }
+            Ok(response)
         })
     }
 }

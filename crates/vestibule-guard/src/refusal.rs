@@ -11,7 +11,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const X_MCP_CHALLENGE: &str = "x-mcp-challenge";
 
 /// A refusal that is ready to be sent. Never a 400, 404 or 405: to a dual-era client those mean "legacy server"
-/// (facts/mcp-authorization.md §2.1).
+/// (facts/mcp-authorization.md §2.1). Only well-known documents that are not there are a 404.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub(crate) status: StatusCode,
@@ -23,7 +23,47 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// 401, 403 or 503.
+    /// 403 that no other token of the same user would mend.
+    pub(crate) fn denied(description: &'static str, reason: &'static str) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            challenge: None,
+            error: "access_denied",
+            description,
+            reason,
+            reference: None,
+        }
+    }
+
+    /// 404 for a well-known document that is not ours.
+    pub(crate) fn no_document() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            challenge: None,
+            error: "not_found",
+            description: "there is no such document",
+            reason: "no_such_document",
+            reference: None,
+        }
+    }
+
+    /// 500: a handler or layer that needs a `Caller` stands where no guard is in front of it.
+    pub(crate) fn no_guard() -> Self {
+        tracing::error!(
+            "a handler asks for a Caller, but no guard is in front of it: add the GuardLayer"
+        );
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            challenge: None,
+            error: "server_error",
+            description: "this server is set up wrongly",
+            reason: "no_guard",
+            reference: None,
+        }
+    }
+
+    /// 401, 403 or 503; 404 for a well-known document that is not there; 500 when a handler asks for a caller where no
+    /// guard is.
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -33,7 +73,12 @@ impl Refusal {
         self.reason
     }
 
-    /// The `WWW-Authenticate` value, unless it is a 503.
+    /// What the sender is told, in a sentence.
+    pub fn description(&self) -> &'static str {
+        self.description
+    }
+
+    /// The `WWW-Authenticate` value, when signing in again can help.
     pub fn challenge(&self) -> Option<&HeaderValue> {
         self.challenge.as_ref()
     }
@@ -59,15 +104,21 @@ impl Refusal {
             HeaderValue::from_static("application/json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match self.challenge {
-            Some(challenge) => {
-                headers.insert(X_MCP_CHALLENGE, challenge.clone());
-                headers.insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            None => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-            }
+        if let Some(challenge) = self.challenge {
+            headers.insert(X_MCP_CHALLENGE, challenge.clone());
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
 }
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.description)
+    }
+}
+
+impl std::error::Error for Refusal {}

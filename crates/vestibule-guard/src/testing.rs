@@ -55,6 +55,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     answer: Arc<Mutex<(u16, String)>>,
     requests: Arc<AtomicUsize>,
+    last: Arc<Mutex<String>>,
 }
 
 impl Server {
@@ -63,11 +64,14 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let answer = Arc::new(Mutex::new((200, text)));
         let requests = Arc::new(AtomicUsize::new(0));
+        let last = Arc::new(Mutex::new(String::new()));
         let (answers, count) = (Arc::clone(&answer), Arc::clone(&requests));
+        let seen = Arc::clone(&last);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut head = vec![0; 4096];
-                let _ = stream.read(&mut head).await;
+                let read = stream.read(&mut head).await.unwrap_or_default();
+                *seen.lock().unwrap() = String::from_utf8_lossy(&head[..read]).into_owned();
                 count.fetch_add(1, Ordering::SeqCst);
                 // Long enough for concurrent callers to pile up.
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -83,7 +87,12 @@ impl Server {
             address,
             answer,
             requests,
+            last,
         }
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -92,6 +101,11 @@ impl Server {
 
     pub(crate) fn answer(&self, status: u16, text: impl Into<String>) {
         *self.answer.lock().unwrap() = (status, text.into());
+    }
+
+    /// The newest request, as it came.
+    pub(crate) fn last(&self) -> String {
+        self.last.lock().unwrap().clone()
     }
 
     pub(crate) fn requests(&self) -> usize {

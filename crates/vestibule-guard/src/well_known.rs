@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use serde::Serialize;
 use vestibule_oauth::metadata::ProtectedResourceMetadata;
+use vestibule_oauth::well_known;
 
 /// A document that is ready to be sent with status 200.
 #[derive(Clone, Debug)]
@@ -17,6 +19,10 @@ pub struct Rendered {
 pub fn protected_resource(
     document: &ProtectedResourceMetadata,
 ) -> Result<Rendered, serde_json::Error> {
+    render(document)
+}
+
+fn render(document: &impl Serialize) -> Result<Rendered, serde_json::Error> {
     let body = Bytes::from(serde_json::to_vec(document)?);
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
@@ -28,6 +34,58 @@ pub fn protected_resource(
     .into_iter()
     .collect();
     Ok(Rendered { headers, body })
+}
+
+/// The documents of one resource by path: the well-known part inserted before the resource's path, with and without a
+/// slash behind it, and the one of the origin (RFC 9728 §3.1). Without a web framework:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use vestibule_guard::ProtectedResource;
+///
+/// let door = ProtectedResource::builder()
+///     .resource("https://notes.example/mcp")
+///     .authorization_server("https://login.example")
+///     .build()?;
+/// let document = door.documents().get("/.well-known/oauth-protected-resource/mcp");
+/// assert!(document.is_some(), "answer 200 with its headers and body");
+/// assert!(door.documents().get("/.well-known/openid-configuration").is_none(), "answer 404");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Documents(Vec<(String, Rendered)>);
+
+impl Documents {
+    /// Renders `document` for the resource at `path`.
+    pub(crate) fn render(
+        document: &impl Serialize,
+        slashed: &impl Serialize,
+        path: &str,
+    ) -> Result<Self, serde_json::Error> {
+        let root = render(document)?;
+        let mut all = vec![(well_known::PROTECTED_RESOURCE.to_owned(), root.clone())];
+        let own = well_known::protected_resource_path(path);
+        if own != well_known::PROTECTED_RESOURCE {
+            // Who was given the URL with a slash needs a document that has it (RFC 9728 §3.3).
+            if !own.ends_with('/') {
+                all.push((format!("{own}/"), render(slashed)?));
+            }
+            all.push((own, root));
+        }
+        Ok(Self(all))
+    }
+
+    /// The document at `path`.
+    pub fn get(&self, path: &str) -> Option<&Rendered> {
+        let mut all = self.0.iter();
+        all.find_map(|(own, rendered)| (own == path).then_some(rendered))
+    }
+
+    /// Every path that has a document; the origin's is the first.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(path, _)| path.as_str())
+    }
 }
 
 #[cfg(test)]

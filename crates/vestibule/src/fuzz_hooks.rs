@@ -10,6 +10,7 @@ use vestibule_oauth::url::Origin;
 
 use crate::authorization_server::cookies::Cookies;
 use crate::limits::network::Proxies;
+use crate::policy;
 use crate::proxy::{Upstream, path, rewrite};
 use crate::settings::ForwardedHeader;
 
@@ -41,4 +42,9 @@ pub fn caller(
     headers: &HeaderMap,
 ) -> Option<IpAddr> {
     Proxies::new(trusted, header).caller(peer, headers)
+}
+
+/// The methods of a JSON-RPC body and what they name, as the gate of a resource with rules reads them.
+pub fn mcp_calls(body: &[u8]) -> Option<Vec<(String, Vec<String>)>> {
+    policy::calls(body)
 }

@@ -1,4 +1,4 @@
-//! `ANY /mcp` (journey 8): origin → guard → credential → proxy. No request reaches an upstream without a `Caller`.
+//! `ANY /mcp` (journey 8): origin → guard → policy → credential → proxy. No request reaches an upstream without a `Caller`.
 
 use std::sync::Arc;
 
@@ -19,9 +19,10 @@ use crate::grants::{Access, RevokedTokens};
 use crate::issuer::{TokenError, TokenIssuer};
 use crate::limits::Limits;
 use crate::pages::{self, landing};
+use crate::policy::Policy;
 use crate::proxy::{
-    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
-    UpstreamTokens,
+    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Sessions,
+    Upstream, UpstreamTokens,
 };
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
@@ -53,15 +54,17 @@ impl VerifyToken for OwnTokens {
         if self.revoked.contains(&access.id, now) {
             return Err(TokenRefusal::Revoked);
         }
-        Ok(Verified {
-            subject: access.subject.clone(),
-            client_id: access.client_id.clone(),
-            scope: access.scope.clone(),
-            expires_at: access.expires_at,
-            token_id: access.id.clone(),
-            claims: access.claims.clone(),
-            extra: Arc::new(access),
-        })
+        let access = Arc::new(access);
+        let mut verified = Verified::new(
+            access.subject.as_str(),
+            access.client_id.as_str(),
+            access.expires_at,
+            Arc::clone(&access),
+        );
+        verified.scope.clone_from(&access.scope);
+        verified.token_id.clone_from(&access.id);
+        verified.claims.clone_from(&access.claims);
+        Ok(verified)
     }
 }
 
@@ -170,7 +173,10 @@ impl Gateway {
                     proxy: Arc::clone(&proxy),
                 }
             };
-            let plain = route(settings, resource)?;
+            let mut plain = route(settings, resource)?;
+            plain.policy = Policy::of(resource, clock);
+            let sessions = || Sessions::new(Arc::clone(issuer.sealer()));
+            plain.sessions = resource.bind_sessions.then(sessions);
             let mut slashed = plain.clone();
             slashed.resource.metadata_url.push('/');
             doors.push(Door {
@@ -244,19 +250,21 @@ fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, Buil
         }
     };
     Ok(Route {
-        resource: ProtectedResource {
-            uri: resource.uri.clone(),
-            metadata_url: settings
+        resource: ProtectedResource::new(
+            resource.uri.clone(),
+            settings
                 .public_url
                 .join(&protected_resource_path(&resource.path)),
             // Everything a session normally needs: several clients cannot step up later (facts/clients.md §6.8).
-            scopes_for_challenge: resource.scopes.clone(),
-        },
+            resource.scopes.clone(),
+        ),
         path: resource.path.clone(),
         upstream: Upstream::parse(&resource.upstream).map_err(|error| wrong(error.to_string()))?,
         credential,
         header_timeout: resource.timeout,
         max_body_bytes: settings.server.max_body_bytes,
+        policy: Policy::open(),
+        sessions: None,
     })
 }
 

@@ -109,6 +109,11 @@ impl TokenIssuer {
         })
     }
 
+    /// What seals its tokens.
+    pub(crate) fn sealer(&self) -> &Arc<Sealer> {
+        &self.sealer
+    }
+
     /// The document behind `/jwks.json` (RFC 7517 §5).
     pub fn jwks(&self) -> &Value {
         &self.jwks

@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod keys;
 pub mod limits;
 pub mod pages;
+pub mod policy;
 pub mod provider;
 pub mod proxy;
 pub mod reload;

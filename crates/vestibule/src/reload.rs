@@ -1,7 +1,7 @@
 //! Hot reload: on SIGHUP and when a file of the configuration changes, everything is read again and a new house takes
 //! over; if anything is wrong, the old one stays and the log says why (issue "Configuration").
 //!
-//! What a reload keeps is decided in [`House::succeeded_by`]. What it cannot change is in [`Refused::Fixed`].
+//! What a reload keeps is decided in [`House::succeeded_by`]. What it cannot change is in `Refused::Fixed`.
 
 mod files;
 

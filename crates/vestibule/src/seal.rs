@@ -9,7 +9,9 @@
 //! Plaintext: expiry in seconds (8 bytes, big-endian; 0 is "never"), then JSON.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -26,6 +28,8 @@ const VERSION: u8 = 1;
 const KEY_ID_LEN: usize = 4;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 const EXPIRY_LEN: usize = 8;
+/// Bytes that are kept of a tag: 128 bits.
+const TAG_LEN: usize = 16;
 /// What a client's secret begins with, for people and secret scanners.
 const CLIENT_SECRET_PREFIX: &str = "vcs_";
 
@@ -138,6 +142,8 @@ struct RingKey {
     derived: Vec<LessSafeKey>,
     /// For what is derived from an artefact instead of sealed: client secrets.
     root: Prk,
+    /// For what is public and must come back unchanged.
+    tagging: hmac::Key,
 }
 
 /// Seals with the current key and opens with every key of the ring.
@@ -163,7 +169,17 @@ impl Sealer {
                 .map(|kind| derive_key(secret, kind))
                 .collect();
             let root = Salt::new(HKDF_SHA256, b"vestibule").extract(secret.as_ref());
-            derived.map(|derived| RingKey { id, derived, root })
+            let mut tagging = Zeroizing::new([0; 32]);
+            root.expand(&[b"vestibule tag v1"], HKDF_SHA256)
+                .and_then(|okm| okm.fill(tagging.as_mut()))
+                .map_err(|_| NoSealingKey)?;
+            let tagging = hmac::Key::new(hmac::HMAC_SHA256, tagging.as_ref());
+            derived.map(|derived| RingKey {
+                id,
+                derived,
+                root,
+                tagging,
+            })
         };
         let ring = keys
             .into_iter()
@@ -266,6 +282,35 @@ impl Sealer {
         okm.fill(bytes.as_mut()).ok()?;
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
         Some(Secret::new(format!("{CLIENT_SECRET_PREFIX}{}", *text)))
+    }
+
+    /// A tag over something that is not secret, for this issuer, with the current key.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a key, and the tag of SHA-256 is longer than what is kept of it.
+    #[expect(clippy::expect_used, reason = "a ring has a key, and 32 bytes hold 16")]
+    pub(crate) fn tag(&self, bytes: &[u8]) -> [u8; TAG_LEN] {
+        let key = self.ring.first().expect("checked in `new`");
+        let tag = self.whole_tag(key, bytes);
+        *tag.as_ref().first_chunk().expect("SHA-256 gives 32 bytes")
+    }
+
+    /// True when [`Self::tag`] made `tag` with a key that is in the ring.
+    pub(crate) fn verify_tag(&self, bytes: &[u8], tag: &[u8]) -> bool {
+        self.ring.iter().any(|key| {
+            let whole = self.whole_tag(key, bytes);
+            let kept = whole.as_ref().get(..TAG_LEN).unwrap_or_default();
+            verify_slices_are_equal(kept, tag).is_ok()
+        })
+    }
+
+    fn whole_tag(&self, key: &RingKey, bytes: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&key.tagging);
+        context.update(self.issuer.as_str().as_bytes());
+        context.update(b"\0");
+        context.update(bytes);
+        context.sign()
     }
 
     fn aad(&self, kind: Kind) -> Aad<String> {
@@ -413,6 +458,20 @@ mod tests {
         assert_eq!(secret(&sealer("https://h", &[2]), &one), None);
         for rubbish in ["", "vcl_", "vcl_AAAA", "vcl_!"] {
             assert_eq!(secret(&house, rubbish), None, "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn a_tag_belongs_to_its_bytes_its_issuer_and_a_key_of_the_ring() {
+        let house = sealer("https://h", &[1]);
+        let tag = house.tag(b"session");
+        assert!(house.verify_tag(b"session", &tag));
+        assert!(sealer("https://h", &[2, 1]).verify_tag(b"session", &tag));
+        assert!(!sealer("https://h", &[2]).verify_tag(b"session", &tag));
+        assert!(!sealer("https://other", &[1]).verify_tag(b"session", &tag));
+        assert!(!house.verify_tag(b"Session", &tag));
+        for short in [&tag[..0], &tag[..15]] {
+            assert!(!house.verify_tag(b"session", short));
         }
     }
 

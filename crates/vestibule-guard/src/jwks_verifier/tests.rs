@@ -4,7 +4,7 @@ use serde_json::json;
 use vestibule_oauth::time::ManualClock;
 
 use super::*;
-use crate::keys::DEFAULT_TTL_SECONDS;
+use crate::keys::{DEFAULT_TTL_SECONDS, JwksSource};
 use crate::testing::{self, ISSUER, NOW, RESOURCE, Server};
 
 async fn verifier(binding: Binding) -> (JwtVerifier, Server) {

@@ -25,15 +25,12 @@ impl VerifyToken for Scripted {
     ) -> Result<Verified<u8>, TokenRefusal> {
         assert_eq!(resource.as_str(), "https://h/mcp");
         match token {
-            "good" => Ok(Verified {
-                subject: "ada".into(),
-                client_id: "desktop".into(),
-                scope: ScopeSet::parse("mcp/read"),
-                expires_at: UnixTime(9),
-                token_id: "t".into(),
-                claims: serde_json::Map::new(),
-                extra: 7,
-            }),
+            "good" => {
+                let mut verified = Verified::new("ada", "desktop", UnixTime(9), 7);
+                verified.scope = ScopeSet::parse("mcp/read");
+                verified.groups = vec!["staff".to_owned()];
+                Ok(verified)
+            }
             "expired" => Err(TokenRefusal::Expired),
             "foreign" => Err(TokenRefusal::WrongAudience),
             "away" => Err(TokenRefusal::Unavailable),
@@ -43,11 +40,11 @@ impl VerifyToken for Scripted {
 }
 
 fn resource() -> ProtectedResource {
-    ProtectedResource {
-        uri: ResourceUri::parse("https://h/mcp").unwrap(),
-        metadata_url: METADATA.into(),
-        scopes_for_challenge: ScopeSet::parse("mcp/read mcp/write"),
-    }
+    ProtectedResource::new(
+        ResourceUri::parse("https://h/mcp").unwrap(),
+        METADATA,
+        ScopeSet::parse("mcp/read mcp/write"),
+    )
 }
 
 fn guard() -> Guard<Scripted> {
@@ -188,4 +185,137 @@ async fn nobody_reaches_the_service_without_a_token_whatever_the_method() {
         .unwrap();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "ada");
+}
+
+async fn caller() -> Caller<u8> {
+    let headers = headers(&["Bearer good"]);
+    guard().authenticate(&headers, None).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_caller_can_do_what_its_scopes_and_groups_say_and_nothing_else() {
+    let caller = caller().await;
+    caller.require("mcp/read").unwrap();
+    caller.require_group("staff").unwrap();
+    for scopes in [
+        "mcp/write",
+        "mcp/read mcp/write",
+        "",
+        " ",
+        "mcp/r\u{e4}d",
+        "mcp",
+    ] {
+        let refusal = caller.require(scopes).unwrap_err();
+        assert_eq!(refusal.reason(), "insufficient_scope", "{scopes:?}");
+        assert_eq!(refusal.status(), 403);
+    }
+    let refusal = caller.require_group("admins").unwrap_err();
+    assert_eq!(
+        (refusal.status().as_u16(), refusal.challenge()),
+        (403, None)
+    );
+    let response: Response<Full<Bytes>> = refusal.into_response();
+    assert!(!response.headers().contains_key(header::RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn without_a_required_scope_nobody_comes_in() {
+    let mut resource = resource();
+    resource.required_scopes = ScopeSet::parse("mcp/read mcp/admin");
+    let guard = Guard::new(resource, Scripted);
+    let refused = guard.authenticate(&headers(&["Bearer good"]), None).await;
+    assert_eq!(refused.unwrap_err().reason(), "insufficient_scope");
+}
+
+/// A service that counts nothing and answers 200.
+async fn ask<V: VerifyToken>(layer: &GuardLayer<V>, request: Request<()>) -> Response<()> {
+    let service = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    layer
+        .layer(service)
+        .oneshot(request)
+        .await
+        .unwrap()
+        .map(drop)
+}
+
+#[tokio::test]
+async fn a_page_that_rebinds_a_name_is_kept_out_even_with_a_token() {
+    let layer = GuardLayer::new(guard()).origins(Origins::listed(["https://app.example"]));
+    let request = |origin: &str| {
+        let request = Request::post("/mcp").header(header::ORIGIN, origin);
+        request
+            .header("authorization", "Bearer good")
+            .body(())
+            .unwrap()
+    };
+    let response = ask(&layer, request("https://evil.example")).await;
+    assert_eq!(response.status(), 403);
+    let cors = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+    assert!(!response.headers().contains_key(&cors));
+    let response = ask(&layer, request("https://app.example")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[&cors], "https://app.example");
+    // A page must be able to read the challenge, too.
+    let bare = Request::post("/mcp").header(header::ORIGIN, "https://app.example");
+    let response = ask(&layer, bare.body(()).unwrap()).await;
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.headers()[&cors], "https://app.example");
+    let exposed = &response.headers()[header::ACCESS_CONTROL_EXPOSE_HEADERS];
+    assert!(exposed.to_str().unwrap().contains("WWW-Authenticate"));
+    // A preflight has no token.
+    let preflight = Request::options("/mcp")
+        .header(header::ORIGIN, "https://app.example")
+        .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST");
+    assert_eq!(ask(&layer, preflight.body(()).unwrap()).await.status(), 204);
+}
+
+#[tokio::test]
+async fn a_document_that_is_not_there_is_a_404_and_nothing_for_strangers_to_reach() {
+    let layer = GuardLayer::new(guard());
+    for path in ["/.well-known/openid-configuration", "/mcp/.well-known/x"] {
+        let request = Request::get(path).body(()).unwrap();
+        let response = ask(&layer, request).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        assert!(!response.headers().contains_key(header::WWW_AUTHENTICATE));
+        let request = Request::get(path).header("authorization", "Bearer good");
+        let response = ask(&layer, request.body(()).unwrap()).await;
+        assert_eq!(response.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_sees_every_refusal_and_may_give_it_a_reference() {
+    let layer = GuardLayer::new(guard()).on_refusal(|refusal, parts| {
+        let seen = format!("{} {}", parts.uri.path(), refusal.reason());
+        refusal.referenced(seen)
+    });
+    let service = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let request = Request::get("/mcp").body(()).unwrap();
+    let response = layer.layer(service).oneshot(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["reference"], "/mcp no_credentials");
+}
+
+#[tokio::test]
+async fn a_scope_layer_without_a_guard_in_front_lets_nobody_in() {
+    let service = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let status = |request: Request<()>, scope: &'static str| {
+        let layer = crate::RequireScope::<u8>::new(scope);
+        let service = layer.layer(service);
+        async move { service.oneshot(request).await.unwrap().status().as_u16() }
+    };
+    assert_eq!(status(Request::new(()), "mcp/read").await, 500);
+    for (scope, expected) in [("mcp/read", 200), ("mcp/write", 403)] {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(caller().await);
+        assert_eq!(status(request, scope).await, expected);
+    }
 }

@@ -5,6 +5,7 @@ mod config;
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
+mod policy;
 mod print;
 mod serve;
 mod signals;
@@ -43,6 +44,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Make key rings, and change their keys without signing anybody out.
     Keys(keys::KeysArgs),
+    /// Try the rules of a resource.
+    Policy(policy::PolicyArgs),
     /// Try everything on this computer: a stand-in for the provider, a demo MCP server, and Vestibule before them.
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
@@ -92,6 +95,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings)
         Command::Check(arguments) => check::run(arguments, env),
         Command::Config(arguments) => config::run(arguments, env),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Policy(arguments) => policy::run(arguments, env),
         #[cfg(feature = "dev")]
         Command::Dev(arguments) => run_dev(arguments, env),
     };

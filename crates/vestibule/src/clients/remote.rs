@@ -34,7 +34,7 @@ const MAX_STALE: u64 = 7 * 24 * 3600;
 const CAPACITY: usize = 1000;
 
 /// Why there is no document. The text is for strangers, who choose the URL: what a name resolves to here, and why a
-/// connection failed, is [`RemoteError::inside`] and for the log only.
+/// connection failed, is `RemoteError::inside` and for the log only.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RemoteError {
     /// The address policy says no.

@@ -13,8 +13,10 @@ use vestibule_guard::{Caller, Refusal};
 use super::credential::{self, CredentialError, UpstreamTokens};
 use super::path::PathRefusal;
 use super::rewrite::Verdict;
+use super::session::{self, UnknownSession};
 use super::upload::Upload;
 use super::{Proxy, Route, headers, path, problem, rewrite};
+use crate::policy::{FilterError, Permit};
 use crate::telemetry::ReferenceId;
 
 /// Why the client gets an answer of ours.
@@ -38,6 +40,10 @@ enum ForwardError {
     OurCredentialRefused,
     #[error("the upstream refused: {}", .0.reason())]
     Refused(Refusal),
+    #[error(transparent)]
+    Session(#[from] UnknownSession),
+    #[error("the answer cannot be filtered: {0}")]
+    Filter(#[from] FilterError),
 }
 
 impl ForwardError {
@@ -53,6 +59,8 @@ impl ForwardError {
             Self::Switched => "upstream_switched_protocols",
             Self::OurCredentialRefused => "upstream_refused_our_credential",
             Self::Refused(refusal) => refusal.reason(),
+            Self::Session(_) => "session_of_another",
+            Self::Filter(_) => "list_unfit",
         }
     }
 }
@@ -61,9 +69,10 @@ pub(super) async fn forward<T: UpstreamTokens>(
     proxy: &Proxy<T>,
     route: &Route,
     caller: &Caller<T::Extra>,
+    permit: Permit,
     request: Request,
 ) -> Response {
-    match exchange(proxy, route, caller, request).await {
+    match exchange(proxy, route, caller, permit, request).await {
         Ok(response) => response,
         Err(error) => {
             let reference = ReferenceId::new(proxy.random.as_ref());
@@ -81,6 +90,7 @@ async fn exchange<T: UpstreamTokens>(
     proxy: &Proxy<T>,
     route: &Route,
     caller: &Caller<T::Extra>,
+    permit: Permit,
     request: Request,
 ) -> Result<Response, ForwardError> {
     let (client, body) = request.into_parts();
@@ -100,6 +110,11 @@ async fn exchange<T: UpstreamTokens>(
     *upstream.version_mut() = Version::HTTP_11;
     *upstream.headers_mut() = client.headers;
     headers::for_upstream(upstream.headers_mut(), route.credential.header());
+    session::drop_lookalikes(upstream.headers_mut());
+    if let Some(sessions) = &route.sessions {
+        sessions.open(&route.resource.uri, caller, upstream.headers_mut())?;
+    }
+    permit.prepare(upstream.headers_mut());
     if let Some((name, value)) = secret {
         upstream.headers_mut().insert(name, value);
     }
@@ -124,10 +139,13 @@ async fn exchange<T: UpstreamTokens>(
         Verdict::Replace(refusal) => return Err(ForwardError::Refused(refusal)),
         Verdict::OurCredentialRefused => return Err(ForwardError::OurCredentialRefused),
     }
+    if let Some(sessions) = &route.sessions {
+        sessions.close(&route.resource.uri, caller, &mut parts.headers);
+    }
     let mut answer = Response::new(Body::new(body));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
-    Ok(answer)
+    Ok(permit.apply(answer).await?)
 }
 
 fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Response {
@@ -136,6 +154,11 @@ fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Respon
         ForwardError::Path(_) => problem::not_found("there is no such path here"),
         ForwardError::Method => problem::method_not_allowed(),
         ForwardError::TooLarge => problem::too_large(route.max_body_bytes),
+        ForwardError::Session(_) => problem::not_found("session not found"),
+        ForwardError::Filter(_) => failed(
+            StatusCode::BAD_GATEWAY,
+            "The MCP server behind this gateway gave a list that cannot be read",
+        ),
         ForwardError::Refused(refusal) => refusal.referenced(reference.to_string()).into_response(),
         ForwardError::Credential(CredentialError::SignInAgain) => {
             let refusal = route.resource.refused_upstream();

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Of one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
 const HOP_BY_HOP: [&str; 9] = [
@@ -117,6 +117,35 @@ pub(super) fn for_client(headers: &mut HeaderMap) {
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
     });
+    keep_private(headers);
+}
+
+/// What lets a cache between us and the client keep an answer to a request with a token (RFC 9111 §3.5).
+const SHARED_CACHING: [&str; 3] = ["public", "s-maxage", "must-revalidate"];
+
+/// An answer is for one user: `Cache-Control` of the upstream never says otherwise.
+fn keep_private(headers: &mut HeaderMap) {
+    let written: Vec<&str> = headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let shares = |directive: &str| {
+        let name = directive.split('=').next().unwrap_or_default().trim();
+        SHARED_CACHING
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    if !written.iter().any(|directive| shares(directive)) {
+        return;
+    }
+    let mut kept = vec!["private"];
+    kept.extend(written.iter().copied().filter(|own| !shares(own)));
+    let value = HeaderValue::from_str(&kept.join(", "));
+    let value = value.unwrap_or(HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, value);
 }
 
 /// Drops hop-by-hop headers, those that `Connection` names, and what `keep` does not want. Names are compared with `_`
@@ -153,8 +182,6 @@ fn folded(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn map(names: &[&str]) -> HeaderMap {
@@ -229,6 +256,22 @@ mod tests {
         for_upstream(&mut headers, None);
         assert_eq!(headers.len(), 1);
         assert!(headers.contains_key("x-other"));
+    }
+
+    #[test]
+    fn a_cache_on_the_way_keeps_nobodys_answer() {
+        for (upstream, client) in [
+            ("public, max-age=60", "private, max-age=60"),
+            ("max-age=60, S-MaxAge = 60", "private, max-age=60"),
+            ("no-cache, must-revalidate", "private, no-cache"),
+            ("no-store", "no-store"),
+            ("max-age=5, private", "max-age=5, private"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("cache-control", HeaderValue::from_static(upstream));
+            for_client(&mut headers);
+            assert_eq!(headers["cache-control"], client);
+        }
     }
 
     #[test]

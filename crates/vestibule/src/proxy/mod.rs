@@ -1,7 +1,7 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
-//! Way of a request: [`cors`] (preflight, origin) → guard → `path` → `headers` → [`credential`] → `forward` →
-//! `rewrite` → [`cors`].
+//! Way of a request: [`cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
+//! [`credential`] → `forward` → `rewrite` → policy → [`cors`].
 
 pub mod cors;
 pub mod credential;
@@ -10,6 +10,7 @@ mod headers;
 pub(crate) mod path;
 mod problem;
 pub(crate) mod rewrite;
+mod session;
 mod upload;
 
 use std::sync::Arc;
@@ -24,11 +25,13 @@ use vestibule_oauth::random::Random;
 use vestibule_oauth::well_known;
 
 use crate::limits::{Limited, Limits};
+use crate::policy::Policy;
 use crate::telemetry::ReferenceId;
 
 pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
 pub use self::path::{Upstream, UpstreamError};
+pub use self::session::Sessions;
 
 /// One public path and the MCP server behind it.
 #[derive(Clone, Debug)]
@@ -45,6 +48,10 @@ pub struct Route {
     pub header_timeout: Duration,
     /// Longest request body, in bytes.
     pub max_body_bytes: usize,
+    /// Who may call, read and see what.
+    pub policy: Policy,
+    /// Ties sessions to callers; `None` leaves that to the upstream.
+    pub sessions: Option<Sessions>,
 }
 
 /// What every route shares: the way out and the source of upstream tokens.
@@ -91,7 +98,17 @@ impl<T: UpstreamTokens> Proxy<T> {
             tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
             return problem::too_many(over.retry_after, reference);
         }
-        forward::forward(self, route, caller, request).await
+        let admitted = route
+            .policy
+            .admit(&route.resource, caller, request, route.header_timeout)
+            .await;
+        match admitted {
+            Ok((permit, request)) => forward::forward(self, route, caller, permit, request).await,
+            Err(refused) => {
+                let reference = ReferenceId::new(self.random.as_ref());
+                refused.into_response(reference, &route.path, caller.subject())
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod provider;
 mod record;
 mod reference;
 mod resource;
+mod rule;
 mod schema;
 mod scope;
 mod section;
@@ -282,6 +283,21 @@ impl Settings {
                             provider.id
                         ),
                     );
+                }
+            }
+        }
+        for resource in &self.resources {
+            for provider in self.providers_of(resource) {
+                let mapped = self.claims_of(provider);
+                for name in resource.claims_in_rules() {
+                    if !mapped.iter().any(|claim| claim.name == name) {
+                        let message = format!(
+                            "has rules about the claim `{name}`, but no claim of the provider `{}` is mapped to it; set \
+                             `tokens.claims` or the provider's `claims`",
+                            provider.id
+                        );
+                        problems.add(&resource::section_spot(&resource.path), message);
+                    }
                 }
             }
         }

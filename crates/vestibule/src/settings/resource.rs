@@ -9,9 +9,11 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
 
 use super::problem::{Located, Problems, Spot, closest};
+use super::rule;
 use super::scope::{self, ScopeDetail};
 use super::section::Section;
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
+use crate::policy::{Glob, Rule};
 
 /// One protected MCP endpoint.
 #[derive(Clone, Debug)]
@@ -42,7 +44,22 @@ pub struct ResourceSettings {
     pub documentation: Option<String>,
     /// Certificate authorities (PEM) trusted for the upstream besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Who may call, read and see what.
+    pub rules: Vec<Rule>,
+    /// True when what no rule allows is hidden.
+    pub deny_by_default: bool,
+    /// Longest message that is read for the rules, in bytes.
+    pub max_message_bytes: usize,
+    /// Longest list, or event of a stream, that is read to be filtered, in bytes.
+    pub max_list_bytes: usize,
+    /// Tools whose results are lists of tools.
+    pub search_tools: Vec<Glob>,
+    /// True when a session belongs to the user and client that opened it.
+    pub bind_sessions: bool,
 }
+
+/// The search that AgentCore Gateway offers beside a gateway's own tools.
+const SEARCH_TOOL: &str = "*x_amz_bedrock_agentcore_search";
 
 /// What the upstream receives in place of the client's token.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +139,12 @@ impl ResourceSettings {
             timeout: Duration::from_secs(300),
             documentation: None,
             ca_file: None,
+            rules: Vec::new(),
+            deny_by_default: false,
+            max_message_bytes: 1024 * 1024,
+            max_list_bytes: 8 * 1024 * 1024,
+            search_tools: Glob::parse(SEARCH_TOOL).into_iter().collect(),
+            bind_sessions: true,
         })
     }
 
@@ -195,6 +218,12 @@ impl ResourceSettings {
         let timeout = section.duration("timeout");
         let documentation = section.parsed("documentation", Endpoint::parse);
         let ca_file = section.file("ca_file");
+        let deny_by_default = section.choice("default", &[("allow", false), ("deny", true)]);
+        let rules = rule::read_all(section.sections("rule"));
+        let max_message_bytes = section.size("max_message_bytes");
+        let max_list_bytes = section.size("max_list_bytes");
+        let search_tools = section.parsed_list("search_tools", Glob::parse);
+        let bind_sessions = section.flag("bind_sessions");
         section.finish();
 
         let listed = scopes.map_or_else(ScopeSet::default, |scopes| scopes.value);
@@ -212,6 +241,19 @@ impl ResourceSettings {
                 &defaults.spot,
                 format!("`{}` is not among `scopes`", foreign.join("`, `")),
             );
+        }
+        let deny = deny_by_default.as_ref().is_some_and(|deny| deny.value);
+        if let Some(deny) = deny_by_default.filter(|deny| deny.value && rules.is_empty()) {
+            problems.add(
+                &deny.spot,
+                "nothing is allowed: there is no `[[resource.rule]]`",
+            );
+        }
+        let rules = rule::check(rules, &scopes_value, deny, problems);
+        for size in [&max_message_bytes, &max_list_bytes].into_iter().flatten() {
+            if size.value < 1024 {
+                problems.add(&size.spot, "must be at least 1KiB");
+            }
         }
         if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.value.is_zero()) {
             problems.add(&timeout.spot, "must be longer than 0");
@@ -251,6 +293,15 @@ impl ResourceSettings {
             timeout: timeout.map_or(defaults.timeout, |timeout| timeout.value),
             documentation: documentation.map(|url| url.value.as_str().to_owned()),
             ca_file: ca_file.map(|file| file.value),
+            rules,
+            deny_by_default: deny,
+            max_message_bytes: max_message_bytes
+                .map_or(defaults.max_message_bytes, |size| size.value),
+            max_list_bytes: max_list_bytes.map_or(defaults.max_list_bytes, |size| size.value),
+            search_tools: search_tools.map_or(defaults.search_tools, |tools| {
+                tools.value.into_iter().map(|tool| tool.value).collect()
+            }),
+            bind_sessions: bind_sessions.is_none_or(|bind| bind.value),
             ..defaults
         })
     }

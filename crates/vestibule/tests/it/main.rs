@@ -29,6 +29,7 @@ mod limits;
 mod metadata_document;
 mod pages;
 mod peers;
+mod policy;
 mod provider;
 mod proxy;
 mod register;

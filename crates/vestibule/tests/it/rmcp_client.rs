@@ -32,18 +32,18 @@ use vestibule_standin::demo::{Demo, DemoOptions};
 use crate::support::{Answer, Browser};
 
 /// Where the client says that it listens. Nobody does: the test reads the redirect instead of following it.
-const REDIRECT: &str = "http://127.0.0.1:49151/callback";
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:49151/callback";
 
 /// The whole street on loopback, with a clock that runs.
-struct Street {
+pub(crate) struct Street {
     cognito: Cognito,
-    demo: Demo,
+    pub(crate) demo: Demo,
     origin: String,
     _shutdown: DropGuard,
 }
 
 impl Street {
-    async fn open(host: &str, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn open(host: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cognito = Cognito::start(CognitoOptions::default(), Arc::clone(&clock))
             .await
@@ -93,7 +93,7 @@ impl Street {
         }
     }
 
-    fn mcp(&self) -> String {
+    pub(crate) fn mcp(&self) -> String {
         format!("{}/mcp", self.origin)
     }
 
@@ -102,7 +102,7 @@ impl Street {
     }
 
     /// What the user does at the URL that the client opened; gives the redirect to the client.
-    async fn user_approves(&self, authorize_url: &str) -> String {
+    pub(crate) async fn user_approves(&self, authorize_url: &str) -> String {
         let mut browser = self.browser();
         let page = browser.get(authorize_url).await;
         assert_eq!(page.status, 200, "{}", page.text());

@@ -5,6 +5,7 @@ mod clients;
 mod contradictions;
 mod keys;
 mod providers;
+mod rules;
 mod secrets;
 mod store;
 

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use vestibule::policy::Policy;
 use vestibule::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
     UpstreamTokens,
@@ -38,15 +39,10 @@ impl VerifyToken for Believer {
         token: &str,
         _: &url::ResourceUri,
     ) -> Result<Verified<()>, TokenRefusal> {
-        Ok(Verified {
-            subject: token.to_owned(),
-            client_id: "desktop".into(),
-            scope: ScopeSet::parse("mcp/read"),
-            expires_at: UnixTime(u64::MAX),
-            token_id: "t".into(),
-            claims: serde_json::Map::new(),
-            extra: (),
-        })
+        let mut verified = Verified::new(token, "desktop", UnixTime(u64::MAX), ());
+        verified.scope = ScopeSet::parse("mcp/read");
+        verified.token_id = "t".into();
+        Ok(verified)
     }
 }
 
@@ -94,11 +90,11 @@ impl Front {
 
     /// Serves `/mcp` as the house would, and gives its address.
     pub(super) async fn start(self) -> SocketAddr {
-        let resource = ProtectedResource {
-            uri: url::ResourceUri::parse("https://h/mcp").unwrap(),
-            metadata_url: METADATA.into(),
-            scopes_for_challenge: ScopeSet::parse("mcp/read"),
-        };
+        let resource = ProtectedResource::new(
+            url::ResourceUri::parse("https://h/mcp").unwrap(),
+            METADATA,
+            ScopeSet::parse("mcp/read"),
+        );
         let upstream = url::Endpoint::parse(&self.upstream).unwrap();
         let outbound = Outbound::new(AddressPolicy::LoopbackOnly, &Trust::nobody().unwrap());
         let endpoint = Arc::new(Endpoint {
@@ -114,6 +110,8 @@ impl Front {
                 credential: self.credential,
                 header_timeout: self.header_timeout,
                 max_body_bytes: self.max_body_bytes,
+                policy: Policy::open(),
+                sessions: None,
             },
             proxy: Arc::new(Proxy::new(outbound, Tokens, Arc::new(SystemRandom))),
         });

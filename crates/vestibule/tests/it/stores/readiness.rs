@@ -100,6 +100,13 @@ async fn a_house_is_ready_once_its_store_has_answered() {
     let waiting = said(StatusCode::SERVICE_UNAVAILABLE, "waiting", "unavailable");
     assert_eq!(seen().await, waiting);
     away.store(false, Ordering::SeqCst);
+    let unread = said(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "waiting",
+        "revocations_unread",
+    );
+    assert_eq!(seen().await, unread);
+    house.house.follow_once().await.unwrap();
     assert_eq!(seen().await, said(StatusCode::OK, "ready", "ok"));
     // Tokens that were issued go on working, so it stays in service.
     away.store(true, Ordering::SeqCst);
@@ -111,5 +118,6 @@ async fn without_a_store_nothing_is_said_of_one() {
     let house = TestHouse::new().await;
     assert!(house.get("/readyz").await.json().get("store").is_none());
     let house = TestHouse::stored(CognitoOptions::default(), |_| {}).await;
+    house.house.follow_once().await.unwrap();
     assert_eq!(house.get("/readyz").await.json()["store"], "ok");
 }

@@ -1,0 +1,239 @@
+//! Remembers good tokens for a while, so that a signature or an introspection is paid for once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use vestibule_oauth::time::{Clock, UnixTime};
+use vestibule_oauth::url::ResourceUri;
+
+use crate::caller::{TokenRefusal, Verified, VerifyToken};
+
+/// How much is remembered, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// At most this many tokens; 0 remembers none. One takes two kilobytes, more when it has many claims.
+    pub tokens: usize,
+    /// At most this many seconds, and never longer than a token is good. A token that is revoked, or whose key is
+    /// withdrawn, may pass this much longer.
+    pub seconds: u64,
+}
+
+impl Default for CacheLimits {
+    /// 4096 tokens for a minute.
+    fn default() -> Self {
+        Self {
+            tokens: 4096,
+            seconds: 60,
+        }
+    }
+}
+
+/// A verifier that remembers what another one found good. Refusals are not remembered: they would let a stranger fill
+/// the memory, and keep out a token whose key arrives a moment later.
+///
+/// Tokens are kept as SHA-256 of the whole text with the resource, never as text: a token whose signature was cut off or
+/// exchanged is another token.
+#[derive(Debug)]
+pub struct Cached<V: VerifyToken> {
+    inner: V,
+    clock: Arc<dyn Clock>,
+    limits: CacheLimits,
+    known: Mutex<Generations<Verified<V::Extra>>>,
+}
+
+impl<V: VerifyToken> Cached<V> {
+    /// Remembers what `inner` finds good.
+    pub fn new(inner: V, clock: Arc<dyn Clock>, limits: CacheLimits) -> Self {
+        Self {
+            inner,
+            clock,
+            limits,
+            known: Mutex::new(Generations::default()),
+        }
+    }
+
+    fn with_known<T>(&self, work: impl FnOnce(&mut Generations<Verified<V::Extra>>) -> T) -> T {
+        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<V: VerifyToken> VerifyToken for Cached<V> {
+    type Extra = V::Extra;
+
+    async fn verify(
+        &self,
+        token: &str,
+        resource: &ResourceUri,
+    ) -> Result<Verified<V::Extra>, TokenRefusal> {
+        let key = key(token, resource);
+        let now = self.clock.now();
+        if let Some(verified) = self.with_known(|known| known.get(&key, now, self.limits.tokens)) {
+            return Ok(Arc::unwrap_or_clone(verified));
+        }
+        let verified = self.inner.verify(token, resource).await?;
+        // The moment before the check: what was good then is remembered from then.
+        let until = now.plus(self.limits.seconds).min(verified.expires_at);
+        if until > now && self.limits.tokens > 0 {
+            let copy = Arc::new(verified.clone());
+            self.with_known(|known| known.put(key, copy, until, self.limits.tokens));
+        }
+        Ok(verified)
+    }
+}
+
+type Key = [u8; 32];
+
+fn key(token: &str, resource: &ResourceUri) -> Key {
+    let mut hash = Context::new(&SHA256);
+    hash.update(token.as_bytes());
+    // No token has this character (RFC 6750 §2.1), so no two pairs run together.
+    hash.update(&[0]);
+    hash.update(resource.as_str().as_bytes());
+    let mut key = [0; 32];
+    key.copy_from_slice(hash.finish().as_ref());
+    key
+}
+
+/// Two maps: when the young one is half of what is allowed, it becomes the old one, and what was old is dropped. What is
+/// used moves to the young one, so it stays.
+#[derive(Debug)]
+struct Generations<T> {
+    young: HashMap<Key, (UnixTime, Arc<T>)>,
+    old: HashMap<Key, (UnixTime, Arc<T>)>,
+}
+
+impl<T> Default for Generations<T> {
+    fn default() -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
+    }
+}
+
+impl<T> Generations<T> {
+    fn get(&mut self, key: &Key, now: UnixTime, limit: usize) -> Option<Arc<T>> {
+        if let Some((until, found)) = self.young.get(key) {
+            if now < *until {
+                return Some(Arc::clone(found));
+            }
+            self.young.remove(key);
+            return None;
+        }
+        let (until, found) = self.old.remove(key)?;
+        if now >= until {
+            return None;
+        }
+        self.put(*key, Arc::clone(&found), until, limit);
+        Some(found)
+    }
+
+    fn put(&mut self, key: Key, value: Arc<T>, until: UnixTime, limit: usize) {
+        if self.young.len() >= (limit / 2).max(1) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        if limit < 2 {
+            // No room for two generations.
+            self.old.clear();
+        }
+        self.young.insert(key, (until, value));
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use vestibule_oauth::time::ManualClock;
+
+    use super::*;
+    use crate::testing::{NOW, RESOURCE};
+
+    /// Believes tokens that end in `ok`, and counts how often it is asked.
+    #[derive(Debug, Default)]
+    struct Counting(Arc<AtomicUsize>);
+
+    impl VerifyToken for Counting {
+        type Extra = ();
+
+        async fn verify(&self, token: &str, _: &ResourceUri) -> Result<Verified, TokenRefusal> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            if token.ends_with("ok") {
+                Ok(Verified::new(token, "desktop", NOW.plus(50), ()))
+            } else {
+                Err(TokenRefusal::Signature)
+            }
+        }
+    }
+
+    fn cached(tokens: usize) -> (Cached<Counting>, Arc<AtomicUsize>, Arc<ManualClock>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let clock = Arc::new(ManualClock::new(NOW));
+        let limits = CacheLimits {
+            tokens,
+            seconds: 30,
+        };
+        let inner = Counting(Arc::clone(&asked));
+        (
+            Cached::new(inner, Arc::clone(&clock) as Arc<dyn Clock>, limits),
+            asked,
+            clock,
+        )
+    }
+
+    async fn ask(cached: &Cached<Counting>, token: &str) -> Result<Verified, TokenRefusal> {
+        let resource = ResourceUri::parse(RESOURCE).unwrap();
+        cached.verify(token, &resource).await
+    }
+
+    #[tokio::test]
+    async fn a_good_token_is_checked_once_until_its_time_is_over() {
+        let (cached, asked, clock) = cached(10);
+        for _ in 0..5 {
+            assert_eq!(ask(&cached, "ok").await.unwrap().subject, "ok");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        clock.advance(30);
+        ask(&cached, "ok").await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "the limit of the cache");
+        clock.advance(20);
+        ask(&cached, "ok").await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 3, "the token's own end");
+    }
+
+    #[tokio::test]
+    async fn refusals_other_resources_and_forged_neighbours_are_asked_every_time() {
+        let (cached, asked, _clock) = cached(10);
+        ask(&cached, "head.payload.ok").await.unwrap();
+        for _ in 0..2 {
+            assert!(ask(&cached, "head.payload.forged").await.is_err());
+        }
+        let other = ResourceUri::parse("https://other.example/mcp").unwrap();
+        cached.verify("head.payload.ok", &other).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 4);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_good_tokens_does_not_grow_the_memory_and_the_busy_ones_stay() {
+        for limit in [0, 1, 2, 3, 8] {
+            let (cached, _, _clock) = cached(limit);
+            for n in 0..100 {
+                ask(&cached, &format!("{n}ok")).await.unwrap();
+                let held = cached.with_known(|known| known.len());
+                assert!(held <= limit, "{held} of {limit}");
+            }
+        }
+        let (cached, asked, _clock) = cached(8);
+        for n in 0..100 {
+            ask(&cached, "busy-ok").await.unwrap();
+            ask(&cached, &format!("{n}ok")).await.unwrap();
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 101);
+    }
+}

@@ -1,0 +1,241 @@
+//! Authorization per tool (`ANY /mcp`: guard → policy → proxy): who may call, read and see what behind a resource
+//! (facts/mcp-authorization.md §2.3; docs/authorization.md).
+//!
+//! Two answers are kept apart. What no consent can give (a group, a claim) is an *entitlement*: the thing is not in lists,
+//! and a call to it is answered as by a server that has no such thing. What the user could consent to (a scope) is a
+//! *grant*: the thing stays in lists, and a call gets 403 with the scopes to ask for.
+
+mod events;
+mod explain;
+mod filter;
+mod gate;
+mod glob;
+mod headers;
+mod message;
+mod refusal;
+mod rule;
+mod uri;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use vestibule_oauth::scope::ScopeSet;
+use vestibule_oauth::time::Clock;
+
+use crate::settings::ResourceSettings;
+
+pub use explain::{Explanation, RuleLine};
+pub(crate) use filter::FilterError;
+pub use gate::Permit;
+pub use glob::Glob;
+pub use rule::{ClaimTest, Effect, Kind, Rule, Says, Subject, Target};
+
+/// Methods that name nothing and that a session cannot do without. The default of a resource does not shut them off;
+/// a rule can.
+const ALWAYS: [&str; 12] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "subscriptions/listen",
+    "tools/list",
+    "tasks/list",
+];
+/// The same, by family. Tasks are begun by calls that were decided on.
+const ALWAYS_PREFIXES: [&str; 2] = ["notifications/", "tasks/"];
+
+/// The rules of one resource. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Policy(Option<Arc<Rules>>);
+
+#[derive(Debug)]
+struct Rules {
+    resource: ResourceSettings,
+    clock: Arc<dyn Clock>,
+    /// True when some answer depends on a resource's URI.
+    looks_at_uris: bool,
+}
+
+/// What the rules together say of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may pass.
+    Allowed,
+    /// It is not for this user, whatever they consent to; and why.
+    Hidden(String),
+    /// It needs these scopes besides the granted ones.
+    Lacks(ScopeSet),
+}
+
+impl Policy {
+    /// Everything passes, and no body is read (law 11).
+    pub fn open() -> Self {
+        Self(None)
+    }
+
+    /// The rules of a resource; [`Self::open`] when it has none.
+    pub fn of(resource: &ResourceSettings, clock: &Arc<dyn Clock>) -> Self {
+        if resource.rules.is_empty() && !resource.deny_by_default {
+            return Self::open();
+        }
+        let names_uris = |rule: &Rule| !rule.resources.is_empty();
+        let looks_at_uris = resource.deny_by_default || resource.rules.iter().any(names_uris);
+        Self(Some(Arc::new(Rules {
+            resource: resource.clone(),
+            clock: Arc::clone(clock),
+            looks_at_uris,
+        })))
+    }
+
+    /// The caller of a token with these claims, as rules see it.
+    pub fn subject(
+        &self,
+        subject: &str,
+        client_id: &str,
+        scope: &ScopeSet,
+        claims: &Map<String, Value>,
+    ) -> Subject {
+        let rules = self.0.as_ref();
+        Subject {
+            subject: subject.to_owned(),
+            client_id: client_id.to_owned(),
+            scope: rules.map_or_else(
+                || scope.clone(),
+                |rules| scope.union(&rules.resource.with_implied(scope)),
+            ),
+            claims: claims.clone(),
+        }
+    }
+
+    /// Decides on one call.
+    pub fn decide(&self, subject: &Subject, target: Target<'_>) -> Decision {
+        match &self.0 {
+            None => Decision::Allowed,
+            Some(rules) => rules.decide(subject, target),
+        }
+    }
+}
+
+/// What a body asks for, for the fuzz targets.
+pub(crate) fn calls(body: &[u8]) -> Option<Vec<(String, Vec<String>)>> {
+    let incoming = message::read(body).ok()?;
+    let named = |call: &message::Call| {
+        let names = call.things.iter().map(|(_, name)| name.clone());
+        (call.method.clone(), names.collect())
+    };
+    Some(incoming.calls().map(named).collect())
+}
+
+impl Rules {
+    /// All rules that are about the call must be satisfied; one that denies wins.
+    fn decide(&self, subject: &Subject, target: Target<'_>) -> Decision {
+        if let Some((Kind::Resource, uri)) = target.thing
+            && self.looks_at_uris
+            && !uri::is_plain(uri)
+        {
+            return Decision::Hidden("the URI could be read in several ways".to_owned());
+        }
+        let mut allowed = false;
+        let mut lacking = ScopeSet::default();
+        for rule in &self.resource.rules {
+            match self.says(rule, subject, target) {
+                Says::Nothing => {}
+                Says::Satisfied => allowed = true,
+                Says::Lacks(scopes) => {
+                    allowed = true;
+                    lacking = lacking.union(&scopes);
+                }
+                Says::NotEntitled(why) => return Decision::Hidden(why),
+                Says::Denied => return Decision::Hidden("a rule denies it".to_owned()),
+            }
+        }
+        if !allowed && self.resource.deny_by_default && !is_always_allowed(target) {
+            return Decision::Hidden("no rule allows it".to_owned());
+        }
+        if lacking.is_empty() {
+            Decision::Allowed
+        } else {
+            Decision::Lacks(lacking)
+        }
+    }
+
+    fn says(&self, rule: &Rule, subject: &Subject, target: Target<'_>) -> Says {
+        rule.judge(subject, target, |scope| {
+            let wanted: ScopeSet = [scope.to_owned()].into_iter().collect();
+            let permitted = self.resource.permitted(&wanted, &subject.groups(), None);
+            permitted.contains(scope)
+        })
+    }
+
+    /// Decides on everything that a request names. Who completes an argument of a prompt or subscribes to a resource
+    /// must be able to get the prompt and to read the resource.
+    fn decide_call<'a>(
+        &self,
+        subject: &Subject,
+        method: &'a str,
+        things: &'a [(Kind, String)],
+    ) -> (Decision, Target<'a>) {
+        let bare = Target {
+            method,
+            thing: None,
+        };
+        if things.is_empty() {
+            return (self.decide(subject, bare), bare);
+        }
+        let mut lacking = ScopeSet::default();
+        let mut lacks_for = bare;
+        for (kind, name) in things {
+            let thing = Some((*kind, name.as_str()));
+            let asked = Target { method, thing };
+            let used = Target {
+                method: kind.method(),
+                thing,
+            };
+            let second = (method != kind.method()).then_some(used);
+            for target in [asked].into_iter().chain(second) {
+                match self.decide(subject, target) {
+                    Decision::Allowed => {}
+                    Decision::Hidden(why) => return (Decision::Hidden(why), asked),
+                    Decision::Lacks(scopes) => {
+                        lacking = lacking.union(&scopes);
+                        lacks_for = asked;
+                    }
+                }
+            }
+        }
+        if lacking.is_empty() {
+            (Decision::Allowed, bare)
+        } else {
+            (Decision::Lacks(lacking), lacks_for)
+        }
+    }
+
+    /// True when a thing may stand in a list.
+    fn shows(&self, subject: &Subject, kind: Kind, name: &str) -> bool {
+        let target = Target {
+            method: kind.method(),
+            thing: Some((kind, name)),
+        };
+        !matches!(self.decide(subject, target), Decision::Hidden(_))
+    }
+}
+
+/// Methods that name nothing are shut off by rules only; what they name decides over the others.
+fn is_always_allowed(target: Target<'_>) -> bool {
+    // The thing itself is decided on by the method that uses it.
+    let helper = matches!(target.thing, Some((kind, _)) if kind.method() != target.method);
+    (target.thing.is_none() || helper)
+        && (ALWAYS.contains(&target.method)
+            || ALWAYS_PREFIXES
+                .iter()
+                .any(|prefix| target.method.starts_with(prefix))
+            || (helper && target.method == "resources/subscribe"))
+}
+
+#[cfg(test)]
+mod tests;
