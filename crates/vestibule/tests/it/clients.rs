@@ -32,20 +32,20 @@ struct Identity {
 
 #[tokio::test]
 async fn clients_that_register_live_through_discovery_sign_in_refresh_and_revocation() {
-    let mut played = 0;
+    let mut count = 0;
     for habits in everybody() {
         for registration in &habits.registration {
             let house = TestHouse::new().await;
             Player::new(&habits, &house).registers(registration).await;
-            played += 1;
+            count += 1;
         }
     }
-    assert!(played >= 15, "{played}");
+    assert!(count >= 15, "{count}");
 }
 
 #[tokio::test]
 async fn clients_with_a_metadata_document_live_through_sign_in_refresh_and_revocation() {
-    let mut played = 0;
+    let mut count = 0;
     for habits in everybody() {
         for document in &habits.document {
             let host = Url::parse(&document.url).unwrap();
@@ -53,15 +53,15 @@ async fn clients_with_a_metadata_document_live_through_sign_in_refresh_and_revoc
             let house = TestHouse::with(|settings| site.configure(settings)).await;
             let player = Player::new(&habits, &house);
             player.has_a_document(document, &site).await;
-            played += 1;
+            count += 1;
         }
     }
-    assert!(played >= 5, "{played}");
+    assert!(count >= 5, "{count}");
 }
 
 #[tokio::test]
 async fn clients_with_an_id_of_their_own_live_when_it_is_written_down() {
-    let mut played = 0;
+    let mut count = 0;
     for habits in everybody() {
         for entry in &habits.written_down {
             let house = TestHouse::with(|settings| {
@@ -72,10 +72,10 @@ async fn clients_with_an_id_of_their_own_live_when_it_is_written_down() {
             })
             .await;
             Player::new(&habits, &house).is_written_down(entry).await;
-            played += 1;
+            count += 1;
         }
     }
-    assert!(played >= 1, "{played}");
+    assert!(count >= 1, "{count}");
 }
 
 /// Every file, with a source and somewhere to come back to.
