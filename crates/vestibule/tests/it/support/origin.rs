@@ -24,8 +24,13 @@ pub(crate) struct ClientSite {
 
 impl ClientSite {
     pub(crate) async fn start() -> Self {
+        Self::named(SITE).await
+    }
+
+    /// With the name of a maker that a test is about.
+    pub(crate) async fn named(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let pair = rcgen::generate_simple_self_signed([SITE.to_owned()]).unwrap();
+        let pair = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let unique = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let ca_file =
             std::env::temp_dir().join(format!("vestibule-site-{}-{}.pem", unique.0, unique.1));
@@ -49,13 +54,15 @@ impl ClientSite {
         )));
         let requests = Arc::new(AtomicUsize::new(0));
         let (own, count) = (Arc::clone(&answer), Arc::clone(&requests));
+        let tunnel: Arc<str> = format!("CONNECT {name}:443 ").into();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (acceptor, own, count) =
                     (acceptor.clone(), Arc::clone(&own), Arc::clone(&count));
+                let tunnel = Arc::clone(&tunnel);
                 tokio::spawn(async move {
                     let head = head(&mut stream).await;
-                    assert!(head.starts_with(&format!("CONNECT {SITE}:443 ")), "{head}");
+                    assert!(head.starts_with(&*tunnel), "{head}");
                     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                     let Ok(mut stream) = acceptor.accept(stream).await else {
                         return;
