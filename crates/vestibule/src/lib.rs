@@ -390,7 +390,9 @@ pub(crate) fn build_provider(
     let built = Provider::new(
         provider.clone(),
         settings.claims_of(provider),
-        settings.public_url.join("/callback"),
+        settings
+            .public_url
+            .join(&settings.callback_path(&provider.id)),
         outbound,
         Arc::clone(clock),
     );

@@ -52,6 +52,13 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(cross_origin));
 
+    let returned = || {
+        get(callback::callback)
+            // What looks at links before people do must not use up the sign-in, and gets no answer to show for it.
+            .head(get_only)
+            .route_layer(limited(Limited::Callback))
+    };
+
     // Seen by people, in a browser, with cookies: never across origins (OAuth 2.1 §3.1).
     let pages = Router::new()
         .route(
@@ -62,13 +69,9 @@ pub(crate) fn router(house: Arc<House>) -> Router {
             "/consent",
             post(consent::consent).route_layer(limited(Limited::Consent)),
         )
-        .route(
-            "/callback",
-            get(callback::callback)
-                // What looks at links before people do must not use up the sign-in, and gets no answer to show for it.
-                .head(get_only)
-                .route_layer(limited(Limited::Callback)),
-        )
+        // One for each provider; the default one has the short path.
+        .route("/callback", returned())
+        .route("/callback/{provider}", returned())
         // How to add the resources to a client. For browsers only; everybody else gets the JSON 404.
         .route("/", any(landing::landing))
         .route(

@@ -39,6 +39,8 @@ enum CallbackError {
     NotThisFlow(#[from] NotThisFlow),
     #[error("the provider that was asked is not configured any more")]
     ProviderGone,
+    #[error("the answer came to the callback of another provider")]
+    OtherCallback,
     #[error("the redirect says it is from the issuer {0:?}, which is not the provider")]
     Issuer(Option<String>),
 }
@@ -51,6 +53,16 @@ enum Begun {
     Account(ReturnedAccount),
 }
 
+impl Begun {
+    /// Id of the provider that was asked.
+    fn provider(&self) -> &str {
+        match self {
+            Self::Client(flow) => flow.provider(),
+            Self::Account(flow) => &flow.provider,
+        }
+    }
+}
+
 /// Finishes the browser's part of a sign-in.
 pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
@@ -58,7 +70,9 @@ pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Resp
         Ok(found) => found,
         Err(error) => return error.respond(&house),
     };
+    let at_home = request.uri().path() == house.settings().callback_path(begun.provider());
     let mut response = match begun {
+        _ if !at_home => CallbackError::OtherCallback.respond(&house),
         Begun::Client(flow) => match answer(&house, request.headers(), &params, *flow).await {
             Ok(response) => response,
             Err(error) => error.respond(&house),
@@ -246,7 +260,7 @@ impl CallbackError {
                 "The sign-in was approved in another browser, was finished already, or cookies are blocked here.",
                 "callback_other_browser",
             ),
-            Self::Issuer(_) => (
+            Self::Issuer(_) | Self::OtherCallback => (
                 StatusCode::FORBIDDEN,
                 "The sign-in was stopped for your safety",
                 "The answer did not come from the identity provider that was asked.",

@@ -264,6 +264,16 @@ impl Settings {
         std::iter::once(&self.provider).chain(&self.further_providers)
     }
 
+    /// Path of the callback of a provider: the default one has `/callback`, every further one a path of its own, so that
+    /// an answer of one never passes for an answer of another (RFC 9700 §4.4.2).
+    pub fn callback_path(&self, provider: &str) -> String {
+        if provider == self.provider.id {
+            "/callback".to_owned()
+        } else {
+            format!("/callback/{provider}")
+        }
+    }
+
     /// The providers that may sign people in at a resource, the preferred one first.
     pub fn providers_of(&self, resource: &ResourceSettings) -> Vec<&ProviderSettings> {
         if resource.providers.is_empty() {

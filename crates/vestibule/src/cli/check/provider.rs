@@ -44,7 +44,9 @@ pub(super) async fn probe(
     let probe = Probe {
         settings: provider,
         outbound: &outbound,
-        callback: settings.public_url.join("/callback"),
+        callback: settings
+            .public_url
+            .join(&settings.callback_path(&provider.id)),
     };
     if probe.documents(findings).await {
         probe.authorize(&built, findings).await;

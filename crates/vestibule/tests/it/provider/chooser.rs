@@ -124,7 +124,9 @@ async fn a_code_of_one_provider_injected_into_anothers_sign_in_is_worth_nothing(
     let approved = approve(&mut browser, &page, Some("guests")).await;
     let state = approved.location_param("state").unwrap();
     let answer = browser
-        .get(&format!("{ORIGIN}/callback?code={caught}&state={state}"))
+        .get(&format!(
+            "{ORIGIN}/callback/guests?code={caught}&state={state}"
+        ))
         .await;
     let code = answer.location_param("code").unwrap();
     let answer = house
@@ -132,6 +134,33 @@ async fn a_code_of_one_provider_injected_into_anothers_sign_in_is_worth_nothing(
         .await;
     assert_eq!(answer.error(), "invalid_grant");
     assert_eq!(pool.control().calls(Endpoint::Token), 1);
+    assert_eq!(house.cognito.control().calls(Endpoint::Token), 0);
+}
+
+/// RFC 9700 §4.4: the provider that was asked sends the browser on to the other one, with our state, and hopes to be
+/// given the code that comes back. Neither of them sends `iss`.
+#[tokio::test]
+async fn t23_an_answer_at_the_callback_of_another_provider_is_refused() {
+    let (house, pool) = two_providers().await;
+    let client = house.register(CALLBACK).await;
+    for (asked, asked_at, elsewhere) in [
+        ("guests", "/callback/guests", "/callback"),
+        ("guests", "/callback/guests", "/callback/nobody"),
+        ("staff", "/callback", "/callback/guests"),
+        ("staff", "/callback", "/callback/staff"),
+    ] {
+        let mut browser = house.browser();
+        let page = consent_page(&mut browser, &client, SCOPE, &[]).await;
+        let approved = approve(&mut browser, &page, Some(asked)).await;
+        let callback = approved.location_param("redirect_uri").unwrap();
+        assert_eq!(callback, format!("{ORIGIN}{asked_at}"));
+        let state = approved.location_param("state").unwrap();
+        let url = format!("{ORIGIN}{elsewhere}?code=caught&state={state}");
+        let answer = browser.get(&url).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{elsewhere}");
+        assert!(answer.text().contains("stopped for your safety"));
+    }
+    assert_eq!(pool.control().calls(Endpoint::Token), 0);
     assert_eq!(house.cognito.control().calls(Endpoint::Token), 0);
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn second_pool() -> (Cognito, ProviderSettings) {
     let pool = Cognito::start(CognitoOptions::default(), clock)
         .await
         .unwrap();
-    pool.allow_callback(&format!("{ORIGIN}/callback"));
+    pool.allow_callback(&format!("{ORIGIN}/callback/guests"));
     let settings = ProviderSettings {
         id: "guests".to_owned(),
         label: "Guest account".to_owned(),
