@@ -127,7 +127,7 @@ async fn revoke_carried(house: &House, client: &Client, token: &str) -> Result<(
     let until = house
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
-    house.revoked().add(&grant.family, until, house.now());
+    house.refuse(&grant.family, until);
     tell(house, &grant).await?;
     tracing::info!(
         event = "grant.revoked",

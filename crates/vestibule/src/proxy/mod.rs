@@ -1,13 +1,16 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
 //! Way of a request: [`cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
-//! [`credential`] → `forward` → `rewrite` → policy → [`cors`].
+//! [`credential`] → `forward` → `rewrite` → `event_ids` → policy → `living` → [`cors`].
 
 mod admit;
 pub mod cors;
 pub mod credential;
+mod event_ids;
 mod forward;
+mod handles;
 mod headers;
+mod living;
 pub(crate) mod path;
 mod problem;
 pub(crate) mod rewrite;
@@ -30,10 +33,15 @@ use crate::limits::{Limited, Limits};
 use crate::policy::Policy;
 use crate::telemetry::ReferenceId;
 
+use self::handles::Handles;
+
 pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
+pub use self::handles::HandleLimits;
+pub use self::living::{Standing, StreamRules, Watch};
 pub use self::path::{Upstream, UpstreamError};
 pub use self::session::Sessions;
+pub use crate::alarm::Alarm;
 
 /// One public path and the MCP server behind it.
 #[derive(Clone, Debug)]
@@ -52,25 +60,31 @@ pub struct Route {
     pub max_body_bytes: usize,
     /// Who may call, read and see what.
     pub policy: Policy,
-    /// Ties sessions to callers; `None` leaves that to the upstream.
+    /// Ties sessions and events to callers; `None` leaves that to the upstream.
     pub sessions: Option<Sessions>,
+    /// Ties task ids and request states to callers as well, where there are `sessions`.
+    pub handles: Option<HandleLimits>,
+    /// How event streams live and end.
+    pub streams: StreamRules,
 }
 
 /// What every route shares: the way out and the source of upstream tokens.
 pub struct Proxy<T> {
     outbound: Outbound,
     tokens: T,
+    watch: Watch,
     random: Arc<dyn Random>,
     limits: Option<Arc<Limits>>,
 }
 
 impl<T: UpstreamTokens> Proxy<T> {
-    /// A proxy that sends through `outbound` and asks `tokens` for what a [`Credential`] needs. `random` makes the
-    /// reference ids of failures.
-    pub fn new(outbound: Outbound, tokens: T, random: Arc<dyn Random>) -> Self {
+    /// A proxy that sends through `outbound` and asks `tokens` for what a [`Credential`] needs. `watch` says when streams
+    /// are over, `random` makes the reference ids of failures.
+    pub fn new(outbound: Outbound, tokens: T, watch: Watch, random: Arc<dyn Random>) -> Self {
         Self {
             outbound,
             tokens,
+            watch,
             random,
             limits: None,
         }
@@ -100,8 +114,18 @@ impl<T: UpstreamTokens> Proxy<T> {
             .policy
             .admit(&route.resource, caller, request, route.header_timeout)
             .await;
+        let handles = Handles::of(route, caller);
+        let admitted = match (admitted, &handles) {
+            (Ok((permit, request)), Some(handles)) => {
+                let opened = handles.open(route, request).await;
+                opened.map(|request| (permit, request))
+            }
+            (admitted, _) => admitted,
+        };
         match admitted {
-            Ok((permit, request)) => forward::forward(self, route, caller, permit, request).await,
+            Ok((permit, request)) => {
+                forward::forward(self, route, caller, permit, handles, request).await
+            }
             Err(refused) => {
                 let reference = ReferenceId::new(self.random.as_ref());
                 refused.into_response(reference, &route.path, caller.subject())

@@ -43,7 +43,9 @@ impl House {
             .into_iter()
             .map(|entry| (entry.who.clone(), entry.until()))
             .collect();
-        self.quarantine().replace(read, unreadable, self.now());
+        if self.quarantine().replace(read, unreadable, self.now()) {
+            self.barrier().alarm.ring();
+        }
         Ok(())
     }
 }
@@ -66,6 +68,7 @@ impl Keeper<'_> {
         self.house
             .quarantine()
             .change(entry.who.clone(), until, now);
+        self.house.barrier().alarm.ring();
         tracing::warn!(
             event = "quarantine.added",
             kind = entry.who.kind(),

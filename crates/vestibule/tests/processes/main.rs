@@ -17,6 +17,7 @@ mod client;
 mod crashes;
 mod dev;
 mod garbage;
+mod idle;
 mod keys;
 mod many;
 mod outages;
