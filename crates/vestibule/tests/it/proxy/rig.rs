@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use vestibule::policy::Policy;
 use vestibule::proxy::{
-    Alarm, AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, HandleLimits, Proxy,
-    Route, Sessions, Standing, StreamRules, Upstream, UpstreamTokens, Watch,
+    Alarm, Credential, CredentialError, Endpoint, HandleLimits, Proxy, Route, Sessions, Standing,
+    StreamRules, Upstream, UpstreamTokens, Watch,
 };
+use vestibule_guard::cors::Origins;
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Protocol, Trust};
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
 use vestibule_oauth::random::SystemRandom;
@@ -155,10 +156,7 @@ impl Front {
         let tokens = Tokens(self.times);
         let endpoint = Arc::new(Endpoint {
             guard: Guard::new(resource.clone(), Believer(expires_at)),
-            cors: CorsPolicy {
-                own: url::Origin::parse("https://h").unwrap(),
-                allowed: AllowedOrigins::NoOther,
-            },
+            origins: Origins::default(),
             route: Route {
                 resource,
                 path: "/mcp".into(),
