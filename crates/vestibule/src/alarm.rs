@@ -1,7 +1,7 @@
 //! `Alarm`: rings when a grant was withdrawn or somebody was shut out, so that streams which are open ask whether it was theirs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ const TOGETHER: Duration = Duration::from_millis(500);
 pub struct Alarm {
     bell: Arc<Notify>,
     pulled: AtomicBool,
+    rings: AtomicU64,
 }
 
 impl Alarm {
@@ -29,8 +30,14 @@ impl Alarm {
             tokio::time::sleep(TOGETHER).await;
             // Taken back first: what is withdrawn while the bell rings rings again.
             alarm.pulled.store(false, Ordering::Release);
+            alarm.rings.fetch_add(1, Ordering::AcqRel);
             alarm.bell.notify_waiters();
         });
+    }
+
+    /// How often it rang: cheaper to ask than to listen, for who is awake.
+    pub(crate) fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
     }
 
     /// Ends at the next ring after this call, polled or not.
@@ -50,7 +57,9 @@ mod tests {
             let first = alarm.listen();
             alarm.ring();
             alarm.ring();
+            let before = alarm.rings();
             first.await;
+            assert_eq!(alarm.rings(), before + 1);
             let second = alarm.listen();
             let silence = tokio::time::timeout(Duration::from_secs(60), second).await;
             assert!(silence.is_err());

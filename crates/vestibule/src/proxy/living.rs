@@ -102,6 +102,7 @@ pub(super) fn watch<T: UpstreamTokens>(
         over: None,
     });
     // Listening begins before the first look at the standing, or a ring between the two would be lost.
+    let heard = proxy.watch.alarm.rings();
     let rung = proxy.watch.alarm.listen();
     let now = Instant::now();
     if let Some(until) = &mut until {
@@ -119,6 +120,7 @@ pub(super) fn watch<T: UpstreamTokens>(
         moved: now,
         until,
         alarm: Arc::clone(&proxy.watch.alarm),
+        heard,
         timer: sleep_until(next),
         rung,
     };
@@ -135,6 +137,8 @@ pin_project! {
         moved: Instant,
         until: Option<Until>,
         alarm: Arc<Alarm>,
+        // How often the alarm had rung when we last looked.
+        heard: u64,
         #[pin]
         timer: Sleep,
         #[pin]
@@ -181,16 +185,17 @@ impl http_body::Body for Living {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut this = self.project();
-        if let Some(until) = this.until {
-            while this.rung.as_mut().poll(context).is_ready() {
-                this.rung.set(this.alarm.listen());
-                until.look(Instant::now());
-                if let Some(last) = until.over {
-                    this.timer.as_mut().reset(last);
+        loop {
+            let rings = this.alarm.rings();
+            if rings != *this.heard {
+                *this.heard = rings;
+                if let Some(until) = this.until {
+                    until.look(Instant::now());
+                    if let Some(last) = until.over {
+                        this.timer.as_mut().reset(last);
+                    }
                 }
             }
-        }
-        loop {
             let fired = this.timer.as_mut().poll(context).is_ready();
             let now = fired.then(Instant::now);
             let mut beat = false;
@@ -241,7 +246,13 @@ impl http_body::Body for Living {
             if beat && this.place.is_between_events() {
                 return Poll::Ready(Some(Ok(Frame::data(HEARTBEAT))));
             }
-            if !fired {
+            // Listening takes a lock that all streams share, so it is for those that have nothing else to do.
+            let mut rung = false;
+            while this.until.is_some() && this.rung.as_mut().poll(context).is_ready() {
+                this.rung.set(this.alarm.listen());
+                rung = true;
+            }
+            if !fired && !rung {
                 return Poll::Pending;
             }
         }
