@@ -63,7 +63,7 @@ type Pooled = Client<Connector, OutgoingBody>;
 
 #[derive(Clone)]
 enum Pool {
-    Http1(Pooled),
+    Http1(Box<Pooled>),
     Http2(Arc<Lanes<Pooled>>),
 }
 
@@ -213,7 +213,7 @@ impl Outbound {
             .retry_canceled_requests(true)
             .build(connector);
         Self {
-            pool: Pool::Http1(client),
+            pool: Pool::Http1(Box::new(client)),
             policy,
         }
     }
