@@ -37,7 +37,7 @@ const TELL_AGAIN: [Duration; 3] = [
 
 /// An entry of the list.
 #[derive(Debug, Serialize, Deserialize)]
-struct Revocation {
+pub(crate) struct Revocation {
     /// A family, or the id of a token.
     #[serde(rename = "i")]
     id: String,
