@@ -225,7 +225,7 @@ fn the_table_of_clients_is_the_one_of_the_landing_page() {
 fn the_document_prints_the_sample_configurations_of_proxies_as_they_are() {
     let document = read(&root().join("docs/deployment.md"));
     let mut count = 0;
-    for proxy in ["nginx", "caddy", "envoy", "traefik"] {
+    for proxy in ["nginx", "caddy", "envoy", "traefik", "haproxy"] {
         let directory = root().join("deploy").join(proxy);
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -241,7 +241,7 @@ fn the_document_prints_the_sample_configurations_of_proxies_as_they_are() {
             count += 1;
         }
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 10);
 }
 
 #[test]
