@@ -316,3 +316,22 @@ fn every_test_that_the_threat_model_names_exists() {
     }
     assert!(count >= 20, "only {count} tests were found");
 }
+
+#[test]
+fn everything_that_is_said_of_clients_is_shown_by_something_that_exists() {
+    let tests = tests();
+    let document = read(&root().join("docs/clients.md"));
+    let (_, table) = document.split_once("| shown by |\n|---|---|---|\n").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut count = 0;
+    for row in table.lines() {
+        let names = in_backticks(row.rsplit('|').nth(1).unwrap());
+        assert!(!names.is_empty(), "nothing shows: {row}");
+        for name in names {
+            let exists = tests.contains(&name) || root().join(&name).is_file();
+            assert!(exists, "docs/clients.md names `{name}`, which is nowhere");
+            count += 1;
+        }
+    }
+    assert!(count >= 35, "only {count} names were found");
+}
