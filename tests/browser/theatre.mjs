@@ -7,13 +7,8 @@ import { inspect, launch, listener, profile, register } from './street.mjs';
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
 
-/** How pages are looked at, and in Japanese once more. */
-const LOOKS = {
-  'phone-light': { ...PHONE, colorScheme: 'light' },
-  'phone-dark': { ...PHONE, colorScheme: 'dark' },
-  'desktop-light': { ...DESKTOP, colorScheme: 'light' },
-  'desktop-dark': { ...DESKTOP, colorScheme: 'dark' },
-};
+/** How pages are looked at, and in Japanese once more; in light and in dark each time. */
+const LOOKS = { phone: PHONE, desktop: DESKTOP };
 export const JAPANESE = { japanese: { ...PHONE, locale: 'ja-JP' } };
 
 /** One browser. `redirectUri` is what the client of each story registers; `shots` is where screenshots go. */
@@ -25,6 +20,7 @@ export async function theatre({ issuer, shots, redirectUri }) {
 
   /** Runs one story in a profile of its own. */
   async function run(name, options, story) {
+    const began = performance.now();
     const street = { ...(await profile(browser, options)), local: await listener() };
     try {
       street.client = await register(issuer, redirectUri);
@@ -39,6 +35,7 @@ export async function theatre({ issuer, shots, redirectUri }) {
     } finally {
       street.local.close();
       await street.context.close();
+      if (process.env.VERBOSE) console.log(`     ${name}: ${Math.round(performance.now() - began)} ms`);
     }
   }
 
@@ -46,12 +43,15 @@ export async function theatre({ issuer, shots, redirectUri }) {
   async function look(pages, looks = LOOKS) {
     for (const [way, options] of Object.entries(looks)) {
       for (const [name, open] of Object.entries(pages)) {
-        const title = `${name}-${way}`;
-        await run(title, options, async (page, street) => {
+        await run(`${name}-${way}`, options, async (page, street) => {
           await open(page, street);
           if (options.locale === 'ja-JP') assert.equal(await page.getAttribute('html', 'lang'), 'ja');
-          await inspect(page, title);
-          await page.screenshot({ path: path.join(shots, `${title}.png`), fullPage: true });
+          for (const colorScheme of ['light', 'dark']) {
+            const title = `${name}-${way}-${colorScheme}`;
+            await page.emulateMedia({ colorScheme });
+            await inspect(page, title);
+            await page.screenshot({ path: path.join(shots, `${title}.png`), fullPage: true });
+          }
         });
       }
     }
