@@ -3,7 +3,7 @@
 //! `rmcp-life MCP_URL REDIRECT_URI [DOCUMENT_URL]`. The browser is the program that BROWSER names.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rmcp::model::{CallToolRequestParams, ProgressNotificationParam};
@@ -213,8 +213,8 @@ impl Application {
         answer.map_err(|_| "the browser brought no answer")?
     }
 
-    fn times(&self) -> std::sync::MutexGuard<'_, Vec<Instant>> {
-        self.watcher.0.lock().expect("no panic while it was held")
+    fn times(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.watcher.lock()
     }
 }
 
@@ -271,14 +271,19 @@ impl Error for Refused {}
 #[derive(Clone, Default)]
 struct Watcher(Arc<Mutex<Vec<Instant>>>);
 
+impl Watcher {
+    fn lock(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl ClientHandler for Watcher {
     async fn on_progress(
         &self,
         _params: ProgressNotificationParam,
         _context: NotificationContext<RoleClient>,
     ) {
-        let mut times = self.0.lock().expect("no panic while it was held");
-        times.push(Instant::now());
+        self.lock().push(Instant::now());
     }
 }
 

@@ -321,7 +321,9 @@ fn every_test_that_the_threat_model_names_exists() {
 fn everything_that_is_said_of_clients_is_shown_by_something_that_exists() {
     let tests = tests();
     let document = read(&root().join("docs/clients.md"));
-    let (_, table) = document.split_once("| shown by |\n|---|---|---|\n").unwrap();
+    let (_, table) = document
+        .split_once("| shown by |\n|---|---|---|\n")
+        .unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
     let mut count = 0;
     for row in table.lines() {
