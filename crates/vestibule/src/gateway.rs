@@ -22,7 +22,7 @@ use crate::pages::{self, landing};
 use crate::policy::Policy;
 use crate::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Sessions,
-    Upstream, UpstreamTokens,
+    Upstream, UpstreamTokens, Watch,
 };
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
@@ -142,10 +142,11 @@ impl Gateway {
         issuer: &Arc<TokenIssuer>,
         barrier: &Arc<Barrier>,
         limits: &Arc<Limits>,
-        clock: &Arc<dyn Clock>,
+        watch: &Watch,
         random: &Arc<dyn Random>,
         ways: &mut Ways,
     ) -> Result<Self, BuildError> {
+        let clock = &watch.clock;
         let cors = CorsPolicy {
             own: settings.public_url.clone(),
             allowed: allowed_origins(&settings.server.allowed_origins),
@@ -160,7 +161,8 @@ impl Gateway {
                 clock: Arc::clone(clock),
             };
             let proxy = Proxy::new(outbound, tokens, Arc::clone(random));
-            let proxy = Arc::new(proxy.with_limits(Arc::clone(limits)));
+            let proxy = proxy.with_limits(Arc::clone(limits)).watched(watch.clone());
+            let proxy = Arc::new(proxy);
             let endpoint = |route: Route| {
                 let verifier = OwnTokens {
                     issuer: Arc::clone(issuer),
