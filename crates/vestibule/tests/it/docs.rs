@@ -14,7 +14,8 @@ use vestibule::settings::{NoEnvironment, SecretError, SecretReference, SecretSou
 use vestibule_oauth::secret::Secret;
 
 use configuration::{completed, known_keys};
-use files::{blocks, documents, in_backticks, read, root, slug, tests};
+use files::{blocks, documents, in_backticks, slug, tests};
+pub(crate) use files::{read, root};
 
 /// A directory for one test, removed afterwards.
 struct Place(PathBuf);
