@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::pages::{self, landing};
 use crate::policy::Policy;
 use crate::proxy::{
-    Credential, CredentialError, Endpoint, HandleLimits, Proxy, Route, Sessions, Standing,
+    Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions, Standing,
     Upstream, UpstreamTokens, Watch,
 };
 use crate::quarantine::Barrier;
@@ -154,10 +154,11 @@ impl Gateway {
         issuer: &Arc<TokenIssuer>,
         barrier: &Arc<Barrier>,
         limits: &Arc<Limits>,
-        clock: &Arc<dyn Clock>,
+        watch: &Watch,
         random: &Arc<dyn Random>,
         ways: &mut Ways,
     ) -> Result<Self, BuildError> {
+        let clock = &watch.clock;
         let origins = allowed_origins(&settings.public_url, &settings.server.allowed_origins);
         let mut doors = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
@@ -170,12 +171,13 @@ impl Gateway {
                 barrier: Arc::clone(barrier),
                 clock: Arc::clone(clock),
             };
-            let watch = Watch {
+            let ending = Ending {
                 clock: Arc::clone(clock),
                 alarm: Arc::clone(&barrier.alarm),
             };
-            let proxy = Proxy::new(outbound, tokens, watch, Arc::clone(random));
-            let proxy = Arc::new(proxy.with_limits(Arc::clone(limits)));
+            let proxy = Proxy::new(outbound, tokens, ending, Arc::clone(random));
+            let proxy = proxy.with_limits(Arc::clone(limits)).watched(watch.clone());
+            let proxy = Arc::new(proxy);
             let endpoint = |route: Route| {
                 let verifier = OwnTokens {
                     issuer: Arc::clone(issuer),

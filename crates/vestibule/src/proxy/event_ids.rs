@@ -239,14 +239,11 @@ fn kind(line: &[u8]) -> Kind {
 
 /// The place of the first byte that ends a line. Looks at blocks, which the compiler does many bytes at a time.
 fn line_end(bytes: &[u8]) -> Option<usize> {
-    let is_end = |byte: &u8| (*byte == b'\n') | (*byte == b'\r');
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let mut start = 0;
     for block in bytes.chunks(32) {
         if block.iter().fold(false, |any, byte| any | is_end(byte)) {
-            return block
-                .iter()
-                .position(|byte| is_end(byte))
-                .map(|at| start + at);
+            return block.iter().position(is_end).map(|at| start + at);
         }
         start += block.len();
     }

@@ -58,7 +58,7 @@ pub type Standing = Box<dyn Fn() -> bool + Send>;
 
 /// What tells streams that their time is over. Houses that succeed each other share it.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub struct Ending {
     /// By which tokens expire.
     pub clock: Arc<dyn Clock>,
     /// Rings when somebody lost their standing.
@@ -97,13 +97,13 @@ pub(super) fn watch<T: UpstreamTokens>(
     let mut until = rules.end_with_token.then(|| Until {
         ends_at: caller.expires_at().plus(grace.max(AFTER_EXPIRY)),
         standing: proxy.tokens.standing(caller),
-        clock: Arc::clone(&proxy.watch.clock),
+        clock: Arc::clone(&proxy.ending.clock),
         path: route.path.as_str().into(),
         over: None,
     });
     // Listening begins before the first look at the standing, or a ring between the two would be lost.
-    let heard = proxy.watch.alarm.rings();
-    let rung = proxy.watch.alarm.listen();
+    let heard = proxy.ending.alarm.rings();
+    let rung = proxy.ending.alarm.listen();
     let now = Instant::now();
     if let Some(until) = &mut until {
         until.look(now);
@@ -119,7 +119,7 @@ pub(super) fn watch<T: UpstreamTokens>(
         heartbeat: rules.heartbeat.filter(|_| !encoded),
         moved: now,
         until,
-        alarm: Arc::clone(&proxy.watch.alarm),
+        alarm: Arc::clone(&proxy.ending.alarm),
         heard,
         timer: sleep_until(next),
         rung,

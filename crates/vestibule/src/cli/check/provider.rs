@@ -37,7 +37,7 @@ pub(super) async fn probe(
     let (issuer, authorities) = (provider.issuer.as_str(), provider.ca_file.as_deref());
     let way = ways.open(name, issuer, authorities, Protocol::Http1);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let built = build_provider(None, settings, provider, &clock, &mut ways);
+    let built = build_provider(None, settings, provider, &clock, &Arc::default(), &mut ways);
     let (Ok(outbound), Ok(built)) = (way, built) else {
         // Said already, when the house was built.
         return;

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use vestibule::policy::Policy;
 use vestibule::proxy::{
-    Alarm, Credential, CredentialError, Endpoint, HandleLimits, Proxy, Route, Sessions, Standing,
-    StreamRules, Upstream, UpstreamTokens, Watch,
+    Alarm, Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions,
+    Standing, StreamRules, Upstream, UpstreamTokens,
 };
 use vestibule_guard::cors::Origins;
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Protocol, Trust};
@@ -148,7 +148,7 @@ impl Front {
         let upstream = url::Endpoint::parse(&self.upstream).unwrap();
         let trust = Trust::nobody().unwrap();
         let outbound = Outbound::speaking(self.protocol, AddressPolicy::LoopbackOnly, &trust);
-        let watch = Watch {
+        let ending = Ending {
             clock: Arc::clone(&self.times.clock) as Arc<dyn Clock>,
             alarm: Arc::clone(&self.times.alarm),
         };
@@ -169,7 +169,7 @@ impl Front {
                 handles: self.handles,
                 streams: self.streams,
             },
-            proxy: Arc::new(Proxy::new(outbound, tokens, watch, Arc::new(SystemRandom))),
+            proxy: Arc::new(Proxy::new(outbound, tokens, ending, Arc::new(SystemRandom))),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
