@@ -12,7 +12,7 @@ use http_body_util::StreamBody;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::street::{LONG, Plan, Street, until};
 
@@ -84,7 +84,8 @@ async fn listen(address: &str, token: &str, count: usize) -> Vec<TcpStream> {
     );
     let mut streams = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = Vec::new();
         let reading = async {

@@ -35,7 +35,7 @@ async fn a_listening_stream_ends_with_the_token_that_opened_it() {
     times.pass(10);
     assert!(reader.is_quiet(PAUSE).await, "ended before its time");
     times.pass(1);
-    assert_eq!(reader.to_end().await, "data: 1\n\n");
+    assert_eq!(reader.rest().await, "data: 1\n\n");
     within(upstream.left.recv()).await.unwrap();
 }
 
@@ -49,7 +49,7 @@ async fn a_subscription_ends_like_any_stream_that_only_listens() {
     let mut reader = Reader::open(front, &request).await;
     reader.until("data: 1\n\n").await;
     times.pass(11);
-    reader.to_end().await;
+    reader.rest().await;
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn an_event_is_completed_before_its_stream_ends_and_nothing_comes_behind_i
     times.pass(11);
     assert!(reader.is_quiet(PAUSE).await, "broke off in an event");
     upstream.send.send("2\n\ndata: 3\n\n").unwrap();
-    assert_eq!(reader.to_end().await, "data: 1\n\ndata: 2\n\n");
+    assert_eq!(reader.rest().await, "data: 1\n\ndata: 2\n\n");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn an_upstream_that_never_completes_its_event_gets_five_seconds() {
     reader.until("half").await;
     let start = Instant::now();
     times.withdraw();
-    reader.to_end().await;
+    reader.rest().await;
     assert!(start.elapsed() >= Duration::from_secs(5));
     within(upstream.left.recv()).await.unwrap();
 }
@@ -96,7 +96,7 @@ async fn the_answer_to_a_call_goes_on_when_its_token_has_expired() {
     reader.until("data: result\n\n").await;
     // The token was good for a second, and the grace is an hour.
     times.pass(1);
-    reader.to_end().await;
+    reader.rest().await;
 }
 
 #[tokio::test]
@@ -114,8 +114,8 @@ async fn a_grant_that_is_withdrawn_takes_its_streams_and_answers_with_it() {
     assert!(listening.is_quiet(PAUSE).await);
     let start = Instant::now();
     times.withdraw();
-    listening.to_end().await;
-    answer.to_end().await;
+    listening.rest().await;
+    answer.rest().await;
     assert!(start.elapsed() < Duration::from_secs(2));
     for _ in 0..2 {
         within(upstream.left.recv()).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_grant_that_is_withdrawn_while_the_upstream_thinks_opens_no_stream() {
     front.times.withdraw();
     let front = front.start().await;
     let reader = Reader::open(front, &get("/mcp")).await;
-    assert_eq!(reader.to_end().await, "");
+    assert_eq!(reader.rest().await, "");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn a_compressed_stream_ends_as_well_and_gets_no_comments() {
     reader.until("zipped").await;
     assert!(reader.is_quiet(PAUSE).await);
     times.withdraw();
-    assert_eq!(reader.to_end().await, "zipped");
+    assert_eq!(reader.rest().await, "zipped");
 }
 
 fn beating() -> StreamRules {

@@ -368,7 +368,7 @@ impl Reader {
     }
 
     /// Reads to the end, which must be in good order.
-    pub(super) async fn to_end(mut self) -> String {
+    pub(super) async fn rest(mut self) -> String {
         while within(self.chunk()).await {}
         self.text
     }
