@@ -115,7 +115,7 @@ async fn revoke_stored(
     }
     house.revoke_family(&family, RevokedWhy::Client).await?;
     // As it was read: what marks a record revoked leaves the provider's token in it.
-    tell(house, &shelved.grant.grant).await
+    Ok(house.revoke_at_provider(&shelved.grant.grant).await?)
 }
 
 /// The whole family: refused here at once, dead everywhere when the provider has revoked its own token.
@@ -128,7 +128,7 @@ async fn revoke_carried(house: &House, client: &Client, token: &str) -> Result<(
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
     house.revoked().add(&grant.family, until, house.now());
-    tell(house, &grant).await?;
+    house.revoke_at_provider(&grant).await?;
     tracing::info!(
         event = "grant.revoked",
         reason = RevokedWhy::Client.slug(),
@@ -136,18 +136,6 @@ async fn revoke_carried(house: &House, client: &Client, token: &str) -> Result<(
         "grant revoked by its client"
     );
     Ok(())
-}
-
-/// Tells the provider. One that is not configured any more cannot be told; here the family is dead.
-async fn tell(house: &House, grant: &Grant) -> Result<(), RevokeError> {
-    let Some(provider) = house.provider(&grant.provider) else {
-        return Ok(());
-    };
-    match provider.revoke(&grant.provider_refresh_token()).await {
-        // Dead already is what was wanted.
-        Ok(()) | Err(ProviderError::InvalidGrant(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 async fn revoke_access(house: &House, client: &Client, token: &str) -> Result<(), StoreError> {
