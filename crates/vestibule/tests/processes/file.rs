@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use http::{Method, StatusCode};
-use serde_json::Value;
 
 use crate::client::{assert_busy, refresh_token, send};
 use crate::places::file;
@@ -143,7 +142,7 @@ async fn until_store_is(street: &Street, word: &str) {
         let url = format!("{}/readyz", street.replicas[0].base());
         let answer = send(Method::GET, &url, &[], String::new()).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-        if answer.json()["store"] == Value::from(word) {
+        if answer.json()["store"] == word {
             return;
         }
         assert!(started.elapsed() < LONG, "{}", answer.text());
