@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use vestibule_oauth::time::UnixTime;
 
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::grants::{RevokedWhy, Shelf, Shelved, StoredGrant};
 use crate::seal::{Kind, Sealable};
 use crate::store::{Expect, Key, Owner, Put, Space, StoreError, Value};
@@ -31,7 +32,7 @@ const TRIES: u32 = 20;
 
 /// An entry of the list.
 #[derive(Debug, Serialize, Deserialize)]
-struct Revocation {
+pub(crate) struct Revocation {
     /// A family, or the id of a token.
     #[serde(rename = "i")]
     id: String,
@@ -49,11 +50,12 @@ pub(crate) struct Followed(AtomicU64);
 
 impl House {
     /// Revokes a family: its access tokens are refused here at once and elsewhere within seconds, its refresh tokens
-    /// everywhere. The record, as it is then, is given back for whoever tells the provider.
+    /// everywhere. The record, as it is then, is given back for whoever tells the provider. `source`: who asked for it.
     pub(crate) async fn revoke_family(
         &self,
         family: &str,
         why: RevokedWhy,
+        source: &Source,
     ) -> Result<Option<StoredGrant>, StoreError> {
         let now = self.now();
         let until = now.plus(self.settings().tokens.access_ttl.as_secs());
@@ -69,6 +71,16 @@ impl House {
             family,
             "grant revoked"
         );
+        self.metrics().grants_revoked.inc((why,));
+        let mut event = Event::new(Happened::TokenRevoked)
+            .because(why.slug())
+            .from(source)
+            .grant(family);
+        if let Some(record) = &marked {
+            event = event.user(&record.user).client_id(&record.client_id);
+            event = event.at(&record.grant.resource);
+        }
+        self.tell_audit(&event);
         Ok(marked)
     }
 

@@ -266,6 +266,7 @@ async fn read_any_form(
 }
 
 async fn end_some(house: &Arc<House>, request: Request) -> Result<Response, ConnectionsError> {
+    let source = house.source(&request);
     let (_, params, mut session) = read_form(house, request).await?;
     let what = if params.has("all") {
         Ending::All
@@ -275,7 +276,7 @@ async fn end_some(house: &Arc<House>, request: Request) -> Result<Response, Conn
     // In a task of its own: whoever closes the window half-way has pressed the button all the same.
     let work = {
         let (house, account) = (Arc::clone(house), session.account.clone());
-        async move { end::end(&house, &account, what).await }
+        async move { end::end(&house, &account, what, &source).await }
     };
     let notice: Notice = match house.refreshes().tasks.spawn(work).await {
         Ok(result) => result?,

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "aws")]
 mod dynamodb;
+mod measured;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -33,6 +34,7 @@ use crate::settings::{StorePlace, StoreSettings, Strings};
 
 #[cfg(feature = "aws")]
 pub use dynamodb::{DynamoDbPlace, DynamoDbStore};
+pub(crate) use measured::MeasuredStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;

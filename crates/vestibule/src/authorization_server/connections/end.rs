@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::error::ConnectionsError;
 use super::list;
 use crate::House;
+use crate::audit::Source;
 use crate::grants::{Account, Grant, Notice, RevokedWhy, StoredGrant};
 use crate::store::StoreError;
 
@@ -35,6 +36,7 @@ pub(super) async fn end(
     house: &Arc<House>,
     account: &Account,
     what: Ending,
+    source: &Source,
 ) -> Result<Notice, ConnectionsError> {
     let (grants, more) = match what {
         Ending::All => {
@@ -47,7 +49,7 @@ pub(super) async fn end(
     let mut trouble = None;
     for grant in grants {
         let family = &grant.grant.family;
-        match house.revoke_family(family, RevokedWhy::User).await {
+        match house.revoke_family(family, RevokedWhy::User, source).await {
             // As it is now: the provider may have rotated its token since the list was read.
             Ok(marked) => ended.push(marked.unwrap_or(grant).grant),
             Err(error) => {

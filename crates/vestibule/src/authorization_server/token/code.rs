@@ -10,10 +10,12 @@ use super::issue::{Issue, bound_resource, permitted, refresh_until};
 use super::persist::persist_new;
 use super::{Outcome, TokenError};
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::grants::{
     Answer, Code, Grant, KeptAccess, Redeemed, RevokedWhy, StoredGrant, Ticket, UserDigest,
     fingerprint,
 };
+use crate::metrics::labels::GrantType;
 use crate::provider::{Provider, ProviderError, Refreshed};
 
 /// A redemption as the client asks for it.
@@ -22,6 +24,7 @@ pub(super) struct AskedCode {
     pub(super) redirect_uri: Option<String>,
     pub(super) verifier: CodeVerifier,
     pub(super) resources: Vec<String>,
+    pub(super) source: Source,
 }
 
 /// Redeems a code.
@@ -44,7 +47,7 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         .provider(&redeemed.provider)
         .ok_or(TokenError::ProviderGone)?;
     let mark = fingerprint(asked.code.expose());
-    refuse_replay(house, &mark).await?;
+    refuse_replay(house, &mark, &asked.source).await?;
     let mut tokens = exchange(house, provider, &redeemed, &mark).await?;
     let identity = tokens
         .identity
@@ -91,6 +94,10 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         })
     });
     let kept = KeptAccess::new(&tokens.access, tokens.expires_at, now, tokens.scope.clone());
+    let event = Event::new(Happened::TokenIssued)
+        .client(client)
+        .from(&asked.source);
+    let told = (user.clone(), scope.clone());
     let issue = Issue {
         client,
         resource,
@@ -111,6 +118,9 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
     remember(house, &mark, &family).await;
     house.refreshes().unsaved.remove(&mark);
     tracing::info!(event = "grant.issued", family, "grant issued");
+    house.metrics().tokens_issued.inc((GrantType::Code,));
+    let event = event.user(&told.0).scope(&told.1).grant(&family);
+    house.tell_audit(&event.at(&resource.path));
     Ok(answer)
 }
 
@@ -159,14 +169,15 @@ async fn exchange(
 
 /// RFC 6749 §4.1.2: a code that comes a second time, with the right client and verifier, ends what it gave. Without a
 /// store the provider refuses it, and nothing is known of the first time.
-async fn refuse_replay(house: &Arc<House>, mark: &str) -> Result<(), TokenError> {
+async fn refuse_replay(house: &Arc<House>, mark: &str, source: &Source) -> Result<(), TokenError> {
     let Some(shelf) = house.shelf() else {
         return Ok(());
     };
     let Some(family) = shelf.used_code(mark, house.now()).await? else {
         return Ok(());
     };
-    let revoked = house.revoke_family(&family, RevokedWhy::CodeReplay).await?;
+    let why = RevokedWhy::CodeReplay;
+    let revoked = house.revoke_family(&family, why, source).await?;
     if let Some(grant) = revoked {
         house.tell_provider(&grant.grant);
     }

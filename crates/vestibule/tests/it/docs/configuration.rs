@@ -22,7 +22,7 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "ca_file",
     "cert",
     "client_secret_file",
@@ -32,6 +32,7 @@ const FILES: [&str; 12] = [
     "origin_secret_previous_file",
     "ring_file",
     "secret_file",
+    "subject_key_file",
     "token_file",
     "url_file",
     "value_file",
