@@ -119,7 +119,7 @@ async fn revoke_stored(
     let why = RevokedWhy::Client;
     house.revoke_family(&family, why, source).await?;
     // As it was read: what marks a record revoked leaves the provider's token in it.
-    tell(house, &shelved.grant.grant).await
+    Ok(house.revoke_at_provider(&shelved.grant.grant).await?)
 }
 
 /// The whole family: refused here at once, dead everywhere when the provider has revoked its own token.
@@ -137,7 +137,7 @@ async fn revoke_carried(
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
     house.refuse(&grant.family, until);
-    tell(house, &grant).await?;
+    house.revoke_at_provider(&grant).await?;
     tracing::info!(
         event = "grant.revoked",
         reason = RevokedWhy::Client.slug(),
@@ -153,18 +153,6 @@ async fn revoke_carried(
         .grant(&grant.family);
     house.tell_audit(&event);
     Ok(())
-}
-
-/// Tells the provider. One that is not configured any more cannot be told; here the family is dead.
-async fn tell(house: &House, grant: &Grant) -> Result<(), RevokeError> {
-    let Some(provider) = house.provider(&grant.provider) else {
-        return Ok(());
-    };
-    match provider.revoke(&grant.provider_refresh_token()).await {
-        // Dead already is what was wanted.
-        Ok(()) | Err(ProviderError::InvalidGrant(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 async fn revoke_access(

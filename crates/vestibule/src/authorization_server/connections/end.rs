@@ -12,7 +12,6 @@ use super::list;
 use crate::House;
 use crate::audit::Source;
 use crate::grants::{Account, Grant, Notice, RevokedWhy, StoredGrant};
-use crate::provider::ProviderError;
 use crate::store::StoreError;
 
 /// More than anybody has, and few enough for one request.
@@ -91,14 +90,8 @@ async fn one(
 async fn tell(house: &Arc<House>, grants: Vec<Grant>) -> bool {
     let deadline = Instant::now() + TELL_WITHIN;
     let tell_one = |grant: Grant| async move {
-        let Some(provider) = house.provider(&grant.provider) else {
-            // Not configured any more: there is nobody to tell, and the token can reach nobody.
-            return true;
-        };
-        let token = grant.provider_refresh_token();
-        let call = tokio::time::timeout_at(deadline, provider.revoke(&token)).await;
-        // Dead already is what was wanted.
-        let told = matches!(call, Ok(Ok(()) | Err(ProviderError::InvalidGrant(_))));
+        let call = tokio::time::timeout_at(deadline, house.revoke_at_provider(&grant)).await;
+        let told = matches!(call, Ok(Ok(())));
         if !told {
             house.tell_provider(&grant);
         }

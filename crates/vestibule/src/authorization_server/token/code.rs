@@ -53,13 +53,7 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         .identity
         .take()
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
-    // T9: the page was skipped for one user, and another one came back.
-    let user = UserDigest::of(provider.id(), &identity.subject);
-    if redeemed.user.as_ref().is_some_and(|only| *only != user) {
-        return Err(TokenError::OtherUser);
-    }
     let claims = provider.map_claims(&identity);
-    let scope = permitted(resource, &redeemed.scope, &claims, tokens.scope.as_ref())?;
     let family = house.random().token(12);
     let now = house.now();
     let grant = tokens.refresh.take().map(|provider_refresh_token| {
@@ -77,14 +71,19 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         )
     });
     let user = house.subject(provider, &identity.subject);
-    if house.quarantine().has_user(&user, now) {
-        // Nobody will ever use what the provider has just given.
-        if let Some(grant) = &grant {
-            house.tell_provider(grant);
+    let judged = judge(house, &redeemed, provider, &identity.subject, &user)
+        .and_then(|()| permitted(resource, &redeemed.scope, &claims, tokens.scope.as_ref()));
+    let scope = match judged {
+        Ok(scope) => scope,
+        Err(error) => {
+            // Nobody will ever use what the provider has just given.
+            if let Some(grant) = grant {
+                house.give_back_unused(grant);
+            }
+            house.refreshes().unsaved.remove(&mark);
+            return Err(error);
         }
-        house.refreshes().unsaved.remove(&mark);
-        return Err(TokenError::UserQuarantined);
-    }
+    };
     let until = refresh_until(house, now);
     let refresh = grant.as_ref().map(|grant| {
         RefreshToken::new(if house.store().is_some() {
@@ -123,6 +122,25 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
     let event = event.user(&told.0).scope(&told.1).grant(&family);
     house.tell_audit(&event.at(&resource.path));
     Ok(answer)
+}
+
+/// Who signed in, as it is known only now.
+fn judge(
+    house: &House,
+    redeemed: &Redeemed,
+    provider: &Provider,
+    subject: &str,
+    user: &str,
+) -> Result<(), TokenError> {
+    // T9: the page was skipped for one user, and another one came back.
+    let digest = UserDigest::of(provider.id(), subject);
+    if redeemed.user.as_ref().is_some_and(|only| *only != digest) {
+        return Err(TokenError::OtherUser);
+    }
+    if house.quarantine().has_user(user, house.now()) {
+        return Err(TokenError::UserQuarantined);
+    }
+    Ok(())
 }
 
 /// The provider's tokens for its code; what it gave at an earlier try that could not be stored, if there was one.
