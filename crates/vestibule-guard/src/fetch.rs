@@ -3,11 +3,13 @@
 
 mod address;
 mod connect;
+mod lanes;
 
 use std::error::Error as StdError;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +18,6 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
@@ -24,12 +25,24 @@ use thiserror::Error;
 pub use self::address::{AddressClass, AddressPolicy};
 use self::connect::{BoxError, Connector, DialError};
 pub use self::connect::{EgressProxy, Trust, TrustError};
+pub use self::lanes::Streaming;
+use self::lanes::{Busy, Lanes};
 
 /// Name resolution, TCP and TLS together must be done in this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Unused connections are closed before the shortest keep-alive in common use (5 s: uvicorn, node) makes the server
 /// close them under a request.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same in HTTP/2, which says goodbye before it closes.
+const HTTP2_POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of one answer may wait for its reader, in bytes: a stream's window is all the memory it can take.
+const HTTP2_STREAM_WINDOW: u32 = 128 * 1024;
+/// The connection's own window never runs out (2^31 - 1): readers that stand still do not hold up the others on it.
+const HTTP2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// A server that is gone without a word is noticed while streams are open.
+const HTTP2_PING: Duration = Duration::from_secs(30);
+/// How long the answer to a ping may take.
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Read buffer of a connection, in bytes; also the longest response head. hyper's own limit is 400 KiB per stream.
 const MAX_BUFFER: usize = 64 * 1024;
 /// Sent when the request names none: firewalls drop requests without one (facts/clients.md §6.2).
@@ -42,8 +55,27 @@ const USER_AGENT: HeaderValue =
 /// remember under which policy it was opened.
 #[derive(Clone)]
 pub struct Outbound {
-    client: Client<Connector, OutgoingBody>,
+    pool: Pool,
     policy: AddressPolicy,
+}
+
+type Pooled = Client<Connector, OutgoingBody>;
+
+#[derive(Clone)]
+enum Pool {
+    Http1(Box<Pooled>),
+    Http2(Arc<Lanes<Pooled>>),
+}
+
+/// What is spoken with the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: a connection for each exchange, reused. Cheaper for each request.
+    #[default]
+    Http1,
+    /// HTTP/2 and nothing else: by ALPN over TLS, by prior knowledge without (RFC 9113 §3). Many exchanges share a
+    /// connection, which is less memory where many streams are open.
+    Http2,
 }
 
 /// How long and how much.
@@ -148,12 +180,26 @@ impl Outbound {
 
     /// The same with another limit for name resolution, TCP and TLS.
     pub fn with_connect_timeout(policy: AddressPolicy, trust: &Trust, timeout: Duration) -> Self {
-        Self::build(policy, Connector::new(policy, None, trust, timeout))
+        let connector = Connector::new(policy, None, trust, Protocol::Http1, timeout);
+        Self::build(policy, connector)
+    }
+
+    /// The same in this protocol.
+    pub fn speaking(protocol: Protocol, policy: AddressPolicy, trust: &Trust) -> Self {
+        let connector = Connector::new(policy, None, trust, protocol, CONNECT_TIMEOUT);
+        match protocol {
+            Protocol::Http1 => Self::build(policy, connector),
+            Protocol::Http2 => Self {
+                pool: Pool::Http2(Arc::new(Lanes::new(move || http2(connector.clone())))),
+                policy,
+            },
+        }
     }
 
     /// The same through a proxy, and never around it.
     pub fn through(proxy: EgressProxy, policy: AddressPolicy, trust: &Trust) -> Self {
-        let connector = Connector::new(policy, Some(proxy), trust, CONNECT_TIMEOUT);
+        let connector =
+            Connector::new(policy, Some(proxy), trust, Protocol::Http1, CONNECT_TIMEOUT);
         Self::build(policy, connector)
     }
 
@@ -166,7 +212,10 @@ impl Outbound {
             .http1_max_buf_size(MAX_BUFFER)
             .retry_canceled_requests(true)
             .build(connector);
-        Self { client, policy }
+        Self {
+            pool: Pool::Http1(Box::new(client)),
+            policy,
+        }
     }
 
     /// Sends a small request and reads the whole answer, whatever its status. Redirects are answers like any other.
@@ -186,12 +235,12 @@ impl Outbound {
     }
 
     /// Sends a request whose body streams and gives the response as soon as its headers are here. There is no limit on
-    /// the bodies; dropping the future or the response closes the connection.
+    /// the bodies; dropping the future or the response ends the exchange.
     pub async fn stream<B>(
         &self,
         request: Request<B>,
         header_deadline: Duration,
-    ) -> Result<Response<Incoming>, FetchError>
+    ) -> Result<Response<Streaming>, FetchError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -206,15 +255,20 @@ impl Outbound {
         &self,
         mut request: Request<OutgoingBody>,
         host: &str,
-    ) -> Result<Response<Incoming>, FetchError> {
+    ) -> Result<Response<Streaming>, FetchError> {
         request
             .headers_mut()
             .entry(header::USER_AGENT)
             .or_insert(USER_AGENT);
-        self.client
-            .request(request)
-            .await
-            .map_err(|error| explain(&error, host))
+        let (sending, busy): (_, Option<Busy>) = match &self.pool {
+            Pool::Http1(client) => (client.request(request), None),
+            Pool::Http2(lanes) => {
+                let (client, busy) = lanes.take();
+                (client.request(request), Some(busy))
+            }
+        };
+        let response = sending.await.map_err(|error| explain(&error, host))?;
+        Ok(response.map(|body| Streaming { body, busy }))
     }
 }
 
@@ -224,6 +278,21 @@ impl std::fmt::Debug for Outbound {
             .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
+}
+
+fn http2(connector: Connector) -> Pooled {
+    Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(HTTP2_POOL_IDLE_TIMEOUT)
+        .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .http2_max_header_list_size(u32::try_from(MAX_BUFFER).unwrap_or(u32::MAX))
+        .http2_keep_alive_interval(HTTP2_PING)
+        .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .retry_canceled_requests(true)
+        .build(connector)
 }
 
 fn host_of<B>(request: &Request<B>) -> Result<String, FetchError> {
@@ -249,7 +318,7 @@ async fn within<T>(
         })
 }
 
-async fn collect(body: Incoming, limit: usize, host: &str) -> Result<Bytes, FetchError> {
+async fn collect(body: Streaming, limit: usize, host: &str) -> Result<Bytes, FetchError> {
     let too_large = || FetchError::TooLarge {
         host: host.to_owned(),
         limit,

@@ -23,7 +23,8 @@ use crate::limits::Limits;
 use crate::pages::{self, landing};
 use crate::policy::Policy;
 use crate::proxy::{
-    Credential, CredentialError, Endpoint, Proxy, Route, Sessions, Upstream, UpstreamTokens, Watch,
+    Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions, Standing,
+    Upstream, UpstreamTokens, Watch,
 };
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
@@ -92,6 +93,7 @@ fn refusal(error: &TokenError) -> TokenRefusal {
 #[derive(Debug)]
 pub struct OwnCredentials {
     issuer: Arc<TokenIssuer>,
+    barrier: Arc<Barrier>,
     clock: Arc<dyn Clock>,
 }
 
@@ -121,6 +123,15 @@ impl UpstreamTokens for OwnCredentials {
             .extra()
             .provider_token()
             .ok_or(CredentialError::SignInAgain)
+    }
+
+    fn standing(&self, caller: &Caller<Arc<Access>>) -> Standing {
+        let (barrier, clock) = (Arc::clone(&self.barrier), Arc::clone(&self.clock));
+        let access = caller.extra();
+        let id: Box<str> = access.id.as_str().into();
+        let subject: Box<str> = access.subject.as_str().into();
+        let client_id: Box<str> = access.client_id.as_str().into();
+        Box::new(move || barrier.admits(&id, &subject, &client_id, clock.now()))
     }
 }
 
@@ -153,12 +164,18 @@ impl Gateway {
         for resource in &settings.resources {
             let name = format!("resource {}", resource.path);
             let authorities = resource.ca_file.as_deref();
-            let outbound = ways.open(name, resource.upstream.as_str(), authorities)?;
+            let (upstream, protocol) = (resource.upstream.as_str(), resource.upstream_protocol);
+            let outbound = ways.open(name, upstream, authorities, protocol)?;
             let tokens = OwnCredentials {
                 issuer: Arc::clone(issuer),
+                barrier: Arc::clone(barrier),
                 clock: Arc::clone(clock),
             };
-            let proxy = Proxy::new(outbound, tokens, Arc::clone(random));
+            let ending = Ending {
+                clock: Arc::clone(clock),
+                alarm: Arc::clone(&barrier.alarm),
+            };
+            let proxy = Proxy::new(outbound, tokens, ending, Arc::clone(random));
             let proxy = proxy.with_limits(Arc::clone(limits)).watched(watch.clone());
             let proxy = Arc::new(proxy);
             let endpoint = |route: Route| {
@@ -266,6 +283,11 @@ fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, Buil
         max_body_bytes: settings.server.max_body_bytes,
         policy: Policy::open(),
         sessions: None,
+        handles: resource.bind_handles.then_some(HandleLimits {
+            max_message: resource.max_message_bytes,
+            max_answer: resource.max_list_bytes,
+        }),
+        streams: resource.streams,
     })
 }
 

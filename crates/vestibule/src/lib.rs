@@ -2,6 +2,7 @@
 //! provider. [`House`] is the built product; [`House::router`] is what every listener and every test talks to.
 
 pub mod admin;
+mod alarm;
 pub mod audit;
 pub mod authorization_server;
 mod authz;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use vestibule_guard::fetch::Protocol;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
@@ -207,6 +209,7 @@ impl Parts<'_> {
             quarantine: known.map_or_else(Arc::default, |known| Arc::clone(&known.quarantine)),
             clients: Arc::clone(&clients),
             sealer: Arc::clone(&sealer),
+            alarm: known.map_or_else(Arc::default, |known| Arc::clone(&known.alarm)),
         });
         let (limit, server) = (&settings.limits, &settings.server);
         let limits = Arc::new(match before {
@@ -430,7 +433,8 @@ pub(crate) fn build_provider(
 ) -> Result<Provider, BuildError> {
     let name = format!("the provider `{}`", provider.id);
     let authorities = provider.ca_file.as_deref();
-    let outbound = ways.open(name.clone(), provider.issuer.as_str(), authorities)?;
+    let issuer = provider.issuer.as_str();
+    let outbound = ways.open(name.clone(), issuer, authorities, Protocol::Http1)?;
     let built = Provider::new(
         provider.clone(),
         settings.claims_of(provider),

@@ -136,8 +136,9 @@ impl Quarantine {
         (listed.users.values().filter(open).count(), clients)
     }
 
-    /// Takes over the list as it was read. `unreadable` entries are said in the log when their number changes.
-    fn replace(&self, read: HashMap<Who, UnixTime>, unreadable: usize, now: UnixTime) {
+    /// Takes over the list as it was read; true when it is another one. `unreadable` entries are said in the log when their
+    /// number changes.
+    fn replace(&self, read: HashMap<Who, UnixTime>, unreadable: usize, now: UnixTime) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if unreadable != state.unreadable {
             tracing::error!(
@@ -147,8 +148,10 @@ impl Quarantine {
             );
             state.unreadable = unreadable;
         }
+        let changed = state.read != read;
         state.read = read;
         self.publish(&mut state, now);
+        changed
     }
 
     /// What was just changed by this process.

@@ -59,7 +59,7 @@ impl House {
     ) -> Result<Option<StoredGrant>, StoreError> {
         let now = self.now();
         let until = now.plus(self.settings().tokens.access_ttl.as_secs());
-        self.revoked().add(family, until, now);
+        self.refuse(family, until);
         let Some(kept) = self.shelf() else {
             return Ok(None);
         };
@@ -82,6 +82,13 @@ impl House {
         }
         self.tell_audit(&event);
         Ok(marked)
+    }
+
+    /// Refuses a token or a family here, and ends the streams that it opened.
+    pub(crate) fn refuse(&self, id: &str, until: UnixTime) {
+        if self.revoked().add(id, until, self.now()) {
+            self.barrier().alarm.ring();
+        }
     }
 
     async fn mark_revoked(
@@ -111,7 +118,7 @@ impl House {
 
     /// Revokes one access token. Without a store this replica alone knows it.
     pub(crate) async fn revoke_token(&self, id: &str, until: UnixTime) -> Result<(), StoreError> {
-        self.revoked().add(id, until, self.now());
+        self.refuse(id, until);
         match self.shelf() {
             Some(kept) => self.announce(&kept, id, until).await,
             None => Ok(()),
@@ -162,7 +169,7 @@ impl House {
             for entry in &page {
                 let text = std::str::from_utf8(&entry.value.bytes).unwrap_or_default();
                 match self.sealer().open::<Revocation>(text, now) {
-                    Ok(note) => self.revoked().add(&note.id, note.until, now),
+                    Ok(note) => self.refuse(&note.id, note.until),
                     Err(error) => {
                         tracing::warn!(reason = "revocation_unreadable", cause = %error, "an entry of the list of revocations was passed over");
                     }

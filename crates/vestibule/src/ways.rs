@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
+use vestibule_guard::fetch::{AddressPolicy, Outbound, Protocol, Trust};
 
 use crate::BuildError;
 
@@ -19,6 +19,7 @@ pub(crate) struct Ways {
 struct Way {
     outbound: Outbound,
     trusted: Trusted,
+    protocol: Protocol,
     kept: bool,
 }
 
@@ -40,26 +41,31 @@ impl Ways {
         }
     }
 
-    /// The way to `url` for the setting `name`. The system's certificate authorities are read once: changes there need a
+    /// The way to `url` for the setting `name`, in this protocol. The system's certificate authorities are read once: changes there need a
     /// restart.
     pub(crate) fn open(
         &mut self,
         name: String,
         url: &str,
         ca_file: Option<&Path>,
+        protocol: Protocol,
     ) -> Result<Outbound, BuildError> {
         let authorities = authorities(&name, ca_file)?;
         let nobody = url.starts_with("http://") && authorities.is_none();
         let way = match self.before.remove(&name) {
-            Some(way) if way.trusted.is(nobody, authorities.as_deref()) => {
+            Some(way)
+                if way.protocol == protocol && way.trusted.is(nobody, authorities.as_deref()) =>
+            {
                 Way { kept: true, ..way }
             }
             _ => Way {
                 // The operator typed the address: it may be private.
-                outbound: Outbound::new(
+                outbound: Outbound::speaking(
+                    protocol,
                     AddressPolicy::Configured,
                     &trust(&name, url, authorities.as_deref())?,
                 ),
+                protocol,
                 trusted: if nobody {
                     Trusted::Nobody
                 } else {
@@ -142,7 +148,8 @@ mod tests {
         let file = directory.write("ca.pem", &pem());
         let open = |before: Option<&Ways>, url: &str, file: Option<&Path>| {
             let mut ways = Ways::after(before);
-            ways.open("p".to_owned(), url, file).unwrap();
+            ways.open("p".to_owned(), url, file, Protocol::Http1)
+                .unwrap();
             ways
         };
         let plain = open(None, "http://h/", None);
@@ -156,5 +163,9 @@ mod tests {
         directory.write("ca.pem", &pem());
         let renewed = open(Some(&trusting), "https://h/", Some(&file));
         assert!(!renewed.is_kept("p"), "the same name, other authorities");
+        let mut other = Ways::after(Some(&renewed));
+        let (name, url) = ("p".to_owned(), "https://h/");
+        other.open(name, url, Some(&file), Protocol::Http2).unwrap();
+        assert!(!other.is_kept("p"), "another protocol");
     }
 }

@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tower::Service;
 
+use super::Protocol;
 use super::address::{AddressClass, AddressPolicy};
 
 /// When the first address does not answer, the next one is tried after this long without giving up the first (the idea
@@ -125,6 +126,8 @@ pub(super) enum DialError {
     PlainHttp,
     #[error("no connection in time")]
     Timeout,
+    #[error("the server does not speak HTTP/2")]
+    NoHttp2,
     #[error("the name cannot be resolved")]
     Resolve(#[source] io::Error),
     #[error("no address accepts a connection")]
@@ -135,6 +138,7 @@ pub(super) enum DialError {
 #[derive(Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<Way>,
+    protocol: Protocol,
     timeout: Duration,
 }
 
@@ -143,15 +147,24 @@ impl Connector {
         policy: AddressPolicy,
         proxy: Option<EgressProxy>,
         trust: &Trust,
+        protocol: Protocol,
         timeout: Duration,
     ) -> Self {
-        // HTTP/1.1 only: cheaper than HTTP/2 towards one upstream, and no head-of-line blocking (facts/performance.md).
         let https = HttpsConnectorBuilder::new()
             .with_tls_config((*trust.0).clone())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Way::new(policy, proxy));
-        Self { https, timeout }
+            .https_or_http();
+        let way = Way::new(policy, proxy);
+        // One of them only: HTTP/1.1 is cheaper towards one upstream, without head-of-line blocking
+        // (facts/performance.md), so HTTP/2 is for those who ask for it.
+        let https = match protocol {
+            Protocol::Http1 => https.enable_http1().wrap_connector(way),
+            Protocol::Http2 => https.enable_http2().wrap_connector(way),
+        };
+        Self {
+            https,
+            protocol,
+            timeout,
+        }
     }
 }
 
@@ -166,7 +179,21 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = tokio::time::timeout(self.timeout, self.https.call(uri));
-        Box::pin(async move { connecting.await.map_err(|_| DialError::Timeout)? })
+        let http2 = self.protocol == Protocol::Http2;
+        Box::pin(async move {
+            let stream = connecting.await.map_err(|_| DialError::Timeout)??;
+            match &stream {
+                MaybeHttpsStream::Https(tls) if http2 => {
+                    // A server without ALPN takes any connection, and would read our HTTP/2 as something else.
+                    let (_, session) = tls.inner().get_ref();
+                    if session.alpn_protocol() != Some(b"h2") {
+                        return Err(DialError::NoHttp2.into());
+                    }
+                    Ok(stream)
+                }
+                _ => Ok(stream),
+            }
+        })
     }
 }
 

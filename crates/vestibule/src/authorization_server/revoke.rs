@@ -136,7 +136,7 @@ async fn revoke_carried(
     let until = house
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
-    house.revoked().add(&grant.family, until, house.now());
+    house.refuse(&grant.family, until);
     house.revoke_at_provider(&grant).await?;
     tracing::info!(
         event = "grant.revoked",

@@ -19,8 +19,8 @@ impl RevokedTokens {
     /// Entries kept at most. When it is full, those that end soonest go first.
     const CAPACITY: usize = 100_000;
 
-    /// Refuses a token id or a family until `until`.
-    pub fn add(&self, id: &str, until: UnixTime, now: UnixTime) {
+    /// Refuses a token id or a family until `until`; true when it was not refused before.
+    pub fn add(&self, id: &str, until: UnixTime, now: UnixTime) -> bool {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= Self::CAPACITY {
             entries.retain(|_, end| *end > now);
@@ -32,7 +32,7 @@ impl RevokedTokens {
                 .map(|(id, _)| id.clone());
             soonest.map(|id| entries.remove(&id));
         }
-        entries.insert(id.to_owned(), until);
+        entries.insert(id.to_owned(), until).is_none()
     }
 
     /// True when this token or its family was revoked.

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 /// What becomes of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It passes, byte for byte.
     Keep,
     /// It passes with other data, on one line.
@@ -28,7 +28,7 @@ pub(super) enum Verdict {
 struct TooLong(usize);
 
 /// A body made of events, each judged by its data. No more than one event is held back.
-pub(super) struct Events<J> {
+pub(crate) struct Events<J> {
     body: Body,
     splitter: Splitter,
     judge: J,
@@ -49,7 +49,7 @@ enum State {
 
 impl<J: FnMut(&str) -> Verdict> Events<J> {
     /// Judges the events of `body`.
-    pub(super) fn new(body: Body, limit: usize, failure: String, judge: J) -> Self {
+    pub(crate) fn new(body: Body, limit: usize, failure: String, judge: J) -> Self {
         Self {
             body,
             splitter: Splitter::default(),

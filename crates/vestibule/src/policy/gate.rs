@@ -225,6 +225,22 @@ impl Call {
     }
 }
 
+/// A message that must be looked into although there may be no rules, read as strictly as for rules.
+pub(crate) async fn read_message(
+    request: Request,
+    limit: usize,
+    patience: Duration,
+) -> Result<(Parts, Bytes, Value), Refused> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_body(&parts, body, limit, patience).await?;
+    understand(&parts, &bytes)?;
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
+        let (status, text) = (StatusCode::BAD_REQUEST, error.to_string());
+        Refused::unfit(status, PARSE_ERROR, Value::Null, text, "body_unreadable")
+    })?;
+    Ok((parts, bytes, value))
+}
+
 /// The whole body, if it is a message and not too long.
 async fn read_body(
     parts: &Parts,

@@ -61,7 +61,15 @@ pub(super) enum Unreadable {
 /// Keys that are looked at. One that is spelled almost like them is refused: some servers read keys without regard to
 /// case (Go's `encoding/json`), and would find a second name there.
 const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS: [&str; 6] = ["name", "uri", "ref", "taskId", "notifications", "_meta"];
+const PARAMS: [&str; 7] = [
+    "name",
+    "uri",
+    "ref",
+    "taskId",
+    "requestState",
+    "notifications",
+    "_meta",
+];
 const REFERENCE: [&str; 3] = ["type", "name", "uri"];
 const NOTIFICATIONS: [&str; 1] = ["resourceSubscriptions"];
 

@@ -24,10 +24,13 @@ use vestibule_oauth::time::Clock;
 
 use crate::settings::ResourceSettings;
 
+pub(crate) use events::{Events, Verdict};
 pub use explain::{Explanation, RuleLine};
 pub(crate) use filter::FilterError;
 pub use gate::Permit;
+pub(crate) use gate::read_message;
 pub use glob::Glob;
+pub(crate) use refusal::Refused;
 pub use rule::{ClaimTest, Effect, Kind, Rule, Says, Subject, Target};
 
 /// Methods that name nothing and that a session cannot do without. The default of a resource does not shut them off;

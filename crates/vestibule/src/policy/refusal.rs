@@ -76,6 +76,16 @@ impl Refused {
         }
     }
 
+    /// What the request names is not the caller's: the answer is that of a server that does not know it.
+    pub(crate) fn not_theirs(id: &Value, message: &str, why: &str) -> Self {
+        Self::Unknown {
+            answer: (!id.is_null()).then(|| error(id, INVALID_PARAMS, message, None)),
+            status: StatusCode::OK,
+            what: message.to_owned(),
+            why: why.to_owned(),
+        }
+    }
+
     /// A stable word for why.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

@@ -8,6 +8,8 @@ use thiserror::Error;
 use vestibule_guard::Caller;
 use vestibule_oauth::secret::AccessToken;
 
+use super::living::Standing;
+
 /// The kind of credential of a route.
 #[derive(Clone)]
 pub enum Credential {
@@ -67,7 +69,7 @@ pub enum CredentialError {
     Unavailable,
 }
 
-/// Where tokens for upstreams come from; the house implements it over its issuer and grants.
+/// What the house knows of callers: it implements this over its issuer and grants.
 pub trait UpstreamTokens: Send + Sync + 'static {
     /// The addition of the house's verifier to a [`Caller`].
     type Extra: Clone + Send + Sync + 'static;
@@ -84,6 +86,10 @@ pub trait UpstreamTokens: Send + Sync + 'static {
         &self,
         caller: &Caller<Self::Extra>,
     ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
+
+    /// A question for as long as a stream of `caller` lives: are they still let in, but for the time of their token? It
+    /// should hold little, because there may be many streams.
+    fn standing(&self, caller: &Caller<Self::Extra>) -> Standing;
 }
 
 /// The header to add to an upstream request.

@@ -12,11 +12,13 @@ use vestibule_guard::fetch::FetchError;
 use vestibule_guard::{Caller, Refusal};
 
 use super::credential::{self, CredentialError, UpstreamTokens};
+use super::event_ids::{EventIds, UnknownEvent};
+use super::handles::{AnswerError, Handles};
 use super::path::PathRefusal;
 use super::rewrite::Verdict;
 use super::session::{self, UnknownSession};
 use super::upload::Upload;
-use super::{Proxy, Route, headers, path, problem, rewrite};
+use super::{Proxy, Route, headers, living, path, problem, rewrite};
 use crate::metrics::labels::UpstreamOutcome;
 use crate::policy::{FilterError, Permit};
 use crate::telemetry::{ReferenceId, Told};
@@ -47,8 +49,12 @@ enum ForwardError {
     Refused(Refusal),
     #[error(transparent)]
     Session(#[from] UnknownSession),
+    #[error(transparent)]
+    Event(#[from] UnknownEvent),
     #[error("the answer cannot be filtered: {0}")]
     Filter(#[from] FilterError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
 }
 
 impl ForwardError {
@@ -65,7 +71,9 @@ impl ForwardError {
             Self::OurCredentialRefused => "upstream_refused_our_credential",
             Self::Refused(refusal) => refusal.reason(),
             Self::Session(_) => SESSION_OF_ANOTHER,
+            Self::Event(_) => "event_of_another",
             Self::Filter(_) => "list_unfit",
+            Self::Answer(_) => "answer_unfit",
         }
     }
 }
@@ -75,9 +83,10 @@ pub(super) async fn forward<T: UpstreamTokens>(
     route: &Route,
     caller: &Caller<T::Extra>,
     permit: Permit,
+    handles: Option<Handles>,
     request: Request,
 ) -> Response {
-    match exchange(proxy, route, caller, permit, request).await {
+    match exchange(proxy, route, caller, permit, handles, request).await {
         Ok(response) => response,
         Err(error) => {
             let reference = ReferenceId::new(proxy.random.as_ref());
@@ -97,6 +106,7 @@ async fn exchange<T: UpstreamTokens>(
     route: &Route,
     caller: &Caller<T::Extra>,
     permit: Permit,
+    handles: Option<Handles>,
     request: Request,
 ) -> Result<Response, ForwardError> {
     let (client, body) = request.into_parts();
@@ -107,18 +117,25 @@ async fn exchange<T: UpstreamTokens>(
     let target = path::target(&route.path, &route.upstream, &client.uri)?;
     let (upload, progress) =
         Upload::new(body, route.max_body_bytes).ok_or(ForwardError::TooLarge)?;
+    let listening = living::is_listening(&client.method, &client.headers);
+    let watched = client.method != Method::HEAD;
     let secret = credential::header_for(&route.credential, &proxy.tokens, caller).await?;
 
     // A new request: of the client's only method, headers and body travel on.
     let mut upstream = http::Request::new(upload);
-    *upstream.method_mut() = client.method;
+    let method = client.method;
+    *upstream.method_mut() = method.clone();
     *upstream.uri_mut() = target;
     *upstream.version_mut() = Version::HTTP_11;
     *upstream.headers_mut() = client.headers;
     headers::for_upstream(upstream.headers_mut(), route.credential.header());
     session::drop_lookalikes(upstream.headers_mut());
+    let mut event_ids = None;
     if let Some(sessions) = &route.sessions {
         sessions.open(&route.resource.uri, caller, upstream.headers_mut())?;
+        let ids = EventIds::of(sessions, &route.resource.uri, caller);
+        ids.open(&method, upstream.headers_mut())?;
+        event_ids = watched.then_some(ids);
     }
     permit.prepare(upstream.headers_mut());
     if let Some((name, value)) = secret {
@@ -164,7 +181,17 @@ async fn exchange<T: UpstreamTokens>(
     let mut answer = Response::new(body);
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
-    Ok(permit.apply(answer).await?)
+    if let Some(ids) = event_ids {
+        answer = ids.close(answer);
+    }
+    answer = permit.apply(answer).await?;
+    if let Some(handles) = handles.filter(|_| watched) {
+        answer = handles.close(answer).await?;
+    }
+    if watched {
+        answer = living::watch(proxy, route, caller, listening, answer);
+    }
+    Ok(answer)
 }
 
 fn outcome<B>(response: &Result<Response<B>, ForwardError>) -> UpstreamOutcome {
@@ -183,9 +210,14 @@ fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Respon
         ForwardError::Method => problem::method_not_allowed(),
         ForwardError::TooLarge => problem::too_large(route.max_body_bytes),
         ForwardError::Session(_) => problem::not_found("session not found"),
+        ForwardError::Event(_) => problem::not_found("event not found"),
         ForwardError::Filter(_) => failed(
             StatusCode::BAD_GATEWAY,
             "The MCP server behind this gateway gave a list that cannot be read",
+        ),
+        ForwardError::Answer(_) => failed(
+            StatusCode::BAD_GATEWAY,
+            "The MCP server behind this gateway gave an answer that cannot be read",
         ),
         ForwardError::Refused(refusal) => refusal.referenced(reference.to_string()).into_response(),
         ForwardError::Credential(CredentialError::SignInAgain) => {

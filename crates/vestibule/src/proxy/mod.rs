@@ -1,12 +1,15 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
 //! Way of a request: [`vestibule_guard::cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
-//! [`credential`] → `forward` → `rewrite` → policy → CORS.
+//! [`credential`] → `forward` → `rewrite` → `event_ids` → policy → `handles` → `living` → CORS.
 
 mod admit;
 pub mod credential;
+mod event_ids;
 mod forward;
+mod handles;
 mod headers;
+mod living;
 pub(crate) mod path;
 mod problem;
 pub(crate) mod rewrite;
@@ -35,9 +38,14 @@ use crate::metrics::labels::Operation;
 use crate::policy::Policy;
 use crate::telemetry::{ReferenceId, Told};
 
+use self::handles::Handles;
+
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
+pub use self::handles::HandleLimits;
+pub use self::living::{Ending, Standing, StreamRules};
 pub use self::path::{Upstream, UpstreamError};
 pub use self::session::Sessions;
+pub use crate::alarm::Alarm;
 
 use self::forward::SESSION_OF_ANOTHER;
 
@@ -58,14 +66,19 @@ pub struct Route {
     pub max_body_bytes: usize,
     /// Who may call, read and see what.
     pub policy: Policy,
-    /// Ties sessions to callers; `None` leaves that to the upstream.
+    /// Ties sessions and events to callers; `None` leaves that to the upstream.
     pub sessions: Option<Sessions>,
+    /// Ties task ids and request states to callers as well, where there are `sessions`.
+    pub handles: Option<HandleLimits>,
+    /// How event streams live and end.
+    pub streams: StreamRules,
 }
 
 /// What every route shares: the way out and the source of upstream tokens.
 pub struct Proxy<T> {
     outbound: Outbound,
     tokens: T,
+    ending: Ending,
     random: Arc<dyn Random>,
     limits: Option<Arc<Limits>>,
     watch: Option<Watch>,
@@ -80,12 +93,13 @@ pub(crate) struct Watch {
 }
 
 impl<T: UpstreamTokens> Proxy<T> {
-    /// A proxy that sends through `outbound` and asks `tokens` for what a [`Credential`] needs. `random` makes the
-    /// reference ids of failures.
-    pub fn new(outbound: Outbound, tokens: T, random: Arc<dyn Random>) -> Self {
+    /// A proxy that sends through `outbound` and asks `tokens` for what a [`Credential`] needs. `ending` says when streams
+    /// are over, `random` makes the reference ids of failures.
+    pub fn new(outbound: Outbound, tokens: T, ending: Ending, random: Arc<dyn Random>) -> Self {
         Self {
             outbound,
             tokens,
+            ending,
             random,
             limits: None,
             watch: None,
@@ -126,11 +140,20 @@ impl<T: UpstreamTokens> Proxy<T> {
             .policy
             .admit(&route.resource, caller, request, route.header_timeout)
             .await;
+        let handles = Handles::of(route, caller);
+        let admitted = match (admitted, &handles) {
+            (Ok((permit, request)), Some(handles)) => {
+                let opened = handles.open(route, request).await;
+                opened.map(|request| (permit, request))
+            }
+            (admitted, _) => admitted,
+        };
         let response = match admitted {
             Ok((permit, request)) => {
                 operation = permit.operation().unwrap_or(operation);
                 self.allowed(route, caller, operation, &source);
-                let response = forward::forward(self, route, caller, permit, request).await;
+                let response =
+                    forward::forward(self, route, caller, permit, handles, request).await;
                 if Told::of(&response).is_some_and(|told| told.reason == SESSION_OF_ANOTHER) {
                     self.denied(route, Some(caller), None, &response, &source);
                 }

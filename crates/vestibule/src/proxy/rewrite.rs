@@ -96,13 +96,27 @@ fn below<'a>(upstream: &Upstream, path: &'a str) -> Option<&'a str> {
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    is_type(headers, "text/event-stream")
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    is_type(headers, "application/json")
+}
+
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     content_type.is_some_and(|content_type| {
         let essence = content_type.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case("text/event-stream")
+        essence.trim().eq_ignore_ascii_case(wanted)
     })
+}
+
+/// True for a body that is compressed, so that nobody can tell events apart.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| encoding != "identity")
 }
 
 /// Tells proxies in front of us not to collect events (nginx), and nobody to compress or cache them.

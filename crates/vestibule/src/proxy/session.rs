@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -48,7 +49,7 @@ impl Sessions {
         };
         let (id, tag) = value.rsplit_once(SEPARATOR).ok_or(UnknownSession)?;
         let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| UnknownSession)?;
-        let bound = bound(resource, caller, id);
+        let bound = bound("mcp session", resource, caller, id);
         if !self.sealer.verify_tag(&bound, &tag) {
             return Err(UnknownSession);
         }
@@ -70,7 +71,7 @@ impl Sessions {
         let Ok(id) = id.to_str() else {
             return;
         };
-        let tag = self.sealer.tag(&bound(resource, caller, id));
+        let tag = self.sealer.tag(&bound("mcp session", resource, caller, id));
         let value = format!("{id}{SEPARATOR}{}", URL_SAFE_NO_PAD.encode(tag));
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(SESSION_ID, value);
@@ -78,10 +79,57 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// For tags on what else belongs to this caller; `what` keeps one kind from passing for another.
+    pub(super) fn principal<X>(
+        &self,
+        what: &str,
+        resource: &ResourceUri,
+        caller: &Caller<X>,
+    ) -> Principal {
+        Principal {
+            sealer: Arc::clone(&self.sealer),
+            digest: digest::digest(&digest::SHA256, &bound(what, resource, caller, "")),
+        }
+    }
+}
+
+/// One caller at one resource: short, because every open stream has one.
+#[derive(Clone)]
+pub(super) struct Principal {
+    sealer: Arc<Sealer>,
+    digest: digest::Digest,
+}
+
+impl Principal {
+    /// The id with the tag.
+    pub(super) fn tagged(&self, id: &[u8]) -> Vec<u8> {
+        let tag = self.sealer.tag(&self.bytes(id));
+        let tag = URL_SAFE_NO_PAD.encode(tag);
+        [id, &[SEPARATOR as u8], tag.as_bytes()].concat()
+    }
+
+    /// The id without its tag; `None` unless the tag is this caller's.
+    pub(super) fn untagged<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
+        let at = value.iter().rposition(|byte| *byte == SEPARATOR as u8)?;
+        let (id, tag) = value.split_at(at);
+        let tag = URL_SAFE_NO_PAD.decode(tag.get(1..)?).ok()?;
+        self.sealer.verify_tag(&self.bytes(id), &tag).then_some(id)
+    }
+
+    fn bytes(&self, id: &[u8]) -> Vec<u8> {
+        [self.digest.as_ref(), id].concat()
+    }
+}
+
 /// Drops `Mcp_Session_Id` and the like: CGI and WSGI servers take it for the header that was checked.
 pub(super) fn drop_lookalikes(headers: &mut HeaderMap) {
     let lookalike = |name: &&HeaderName| {
-        name.as_str().contains('_') && name.as_str().replace('_', "-").starts_with("mcp-")
+        if !name.as_str().contains('_') {
+            return false;
+        }
+        let meant = name.as_str().replace('_', "-");
+        meant.starts_with("mcp-") || meant == "last-event-id"
     };
     let names: Vec<HeaderName> = headers.keys().filter(lookalike).cloned().collect();
     for name in names {
@@ -90,9 +138,9 @@ pub(super) fn drop_lookalikes(headers: &mut HeaderMap) {
 }
 
 /// What the tag is over. Each part has its length before it, so that no two callers give the same bytes.
-fn bound<X>(resource: &ResourceUri, caller: &Caller<X>, id: &str) -> Vec<u8> {
+fn bound<X>(what: &str, resource: &ResourceUri, caller: &Caller<X>, id: &str) -> Vec<u8> {
     let parts = [
-        "mcp session",
+        what,
         resource.as_str(),
         caller.client_id(),
         caller.subject(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vestibule_oauth::time::UnixTime;
 
 use super::Quarantine;
+use crate::alarm::Alarm;
 use crate::clients::ClientRegistry;
 use crate::grants::{Access, RevokedTokens};
 use crate::seal::Sealer;
@@ -16,15 +17,27 @@ pub(crate) struct Barrier {
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) clients: Arc<ClientRegistry>,
     pub(crate) sealer: Arc<Sealer>,
+    /// Rings when somebody who was let in may not be let in any more.
+    pub(crate) alarm: Arc<Alarm>,
 }
 
 impl Barrier {
     /// True for a token that was not revoked, of a user and a client that are not shut out.
     pub(crate) fn lets(&self, access: &Access, now: UnixTime) -> bool {
-        let id = access.client_id.as_str();
-        let name = || self.clients.name_of(&self.sealer, id, now);
-        !self.revoked.contains(&access.id, now)
-            && !self.quarantine.has_user(&access.subject, now)
-            && !self.quarantine.has_client(id, name, now)
+        self.admits(&access.id, &access.subject, &access.client_id, now)
+    }
+
+    /// The same for who keeps no more of a token than this.
+    pub(crate) fn admits(
+        &self,
+        token_id: &str,
+        subject: &str,
+        client_id: &str,
+        now: UnixTime,
+    ) -> bool {
+        let name = || self.clients.name_of(&self.sealer, client_id, now);
+        !self.revoked.contains(token_id, now)
+            && !self.quarantine.has_user(subject, now)
+            && !self.quarantine.has_client(client_id, name, now)
     }
 }

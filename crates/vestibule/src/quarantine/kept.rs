@@ -44,7 +44,9 @@ impl House {
             .into_iter()
             .map(|entry| (entry.who.clone(), entry.until()))
             .collect();
-        self.quarantine().replace(read, unreadable, self.now());
+        if self.quarantine().replace(read, unreadable, self.now()) {
+            self.barrier().alarm.ring();
+        }
         Ok(())
     }
 }
@@ -67,6 +69,7 @@ impl Keeper<'_> {
         self.house
             .quarantine()
             .change(entry.who.clone(), until, now);
+        self.house.barrier().alarm.ring();
         tracing::warn!(
             event = "quarantine.added",
             kind = entry.who.kind(),

@@ -32,6 +32,7 @@ mod scope;
 mod section;
 mod server;
 mod store;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use vestibule_guard::fetch::Protocol;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
@@ -12,8 +13,10 @@ use super::problem::{Located, Problems, Spot, closest};
 use super::rule;
 use super::scope::{self, ScopeDetail};
 use super::section::Section;
+use super::streams;
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
 use crate::policy::{Glob, Rule};
+use crate::proxy::StreamRules;
 
 /// One protected MCP endpoint.
 #[derive(Clone, Debug)]
@@ -54,8 +57,14 @@ pub struct ResourceSettings {
     pub max_list_bytes: usize,
     /// Tools whose results are lists of tools.
     pub search_tools: Vec<Glob>,
-    /// True when a session belongs to the user and client that opened it.
+    /// True when a session belongs to the user and client that opened it, and so do the events of a stream.
     pub bind_sessions: bool,
+    /// True when the ids of tasks and `requestState` belong to them too.
+    pub bind_handles: bool,
+    /// How event streams live and end.
+    pub streams: StreamRules,
+    /// What is spoken with the upstream.
+    pub upstream_protocol: Protocol,
 }
 
 /// The search that AgentCore Gateway offers beside a gateway's own tools.
@@ -146,6 +155,9 @@ impl ResourceSettings {
             max_list_bytes: 8 * 1024 * 1024,
             search_tools: Glob::parse(SEARCH_TOOL).into_iter().collect(),
             bind_sessions: true,
+            bind_handles: false,
+            streams: StreamRules::default(),
+            upstream_protocol: Protocol::Http1,
         })
     }
 
@@ -225,6 +237,9 @@ impl ResourceSettings {
         let max_list_bytes = section.size("max_list_bytes");
         let search_tools = section.parsed_list("search_tools", Glob::parse);
         let bind_sessions = section.flag("bind_sessions");
+        let bind_handles = section.flag("bind_handles");
+        let streams = streams::read(&mut section);
+        let upstream_http2 = section.flag("upstream_http2");
         section.finish();
 
         let listed = scopes.map_or_else(ScopeSet::default, |scopes| scopes.value);
@@ -255,6 +270,10 @@ impl ResourceSettings {
             if size.value < 1024 {
                 problems.add(&size.spot, "must be at least 1KiB");
             }
+        }
+        let unbound = bind_sessions.as_ref().is_some_and(|bind| !bind.value);
+        if let Some(bind) = bind_handles.as_ref().filter(|bind| bind.value && unbound) {
+            problems.add(&bind.spot, "needs `bind_sessions`");
         }
         if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.value.is_zero()) {
             problems.add(&timeout.spot, "must be longer than 0");
@@ -303,6 +322,12 @@ impl ResourceSettings {
                 tools.value.into_iter().map(|tool| tool.value).collect()
             }),
             bind_sessions: bind_sessions.is_none_or(|bind| bind.value),
+            bind_handles: bind_handles.is_some_and(|bind| bind.value),
+            streams,
+            upstream_protocol: match upstream_http2 {
+                Some(http2) if http2.value => Protocol::Http2,
+                _ => Protocol::Http1,
+            },
             ..defaults
         })
     }

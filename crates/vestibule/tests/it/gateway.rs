@@ -3,3 +3,4 @@
 mod credentials;
 mod doors;
 mod protocol;
+mod streams;

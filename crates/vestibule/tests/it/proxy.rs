@@ -6,7 +6,11 @@
     reason = "helpers of tests may fail like tests"
 )]
 
+mod event_ids;
 mod exchange;
 mod failures;
+mod handles;
+mod http2;
+mod living;
 mod rig;
 mod streams;

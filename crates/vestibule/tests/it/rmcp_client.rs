@@ -300,3 +300,25 @@ async fn the_sdk_goes_on_after_its_token_expired_and_stops_when_it_is_revoked() 
     assert!(call.await.expect("the client hangs").is_err());
     assert_eq!(street.demo.calls(), calls);
 }
+
+/// The stream on which the SDK listens ends with its token; it opens another one with a new token, and nobody is asked.
+#[tokio::test]
+async fn the_sdk_opens_its_stream_again_when_that_ended_with_its_token() {
+    let street = Street::open("127.0.0.1", |settings| {
+        settings.tokens.access_ttl = Duration::from_secs(2);
+    })
+    .await;
+    let client = Connected::sign_in(&street, by_registration()).await;
+    client.call("whoami", json!({})).await;
+    let (before, refreshes) = (street.demo.requests(), street.refreshes());
+    let again = async {
+        while street.demo.requests() == before {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(40), again).await;
+    waited.expect("no new stream reached the server");
+    assert!(street.refreshes() > refreshes);
+    let seen = client.call("whoami", json!({})).await;
+    assert_eq!(seen["claims"]["email"], "ada@example.com");
+}

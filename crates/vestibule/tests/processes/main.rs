@@ -18,6 +18,7 @@ mod crashes;
 mod dev;
 mod file;
 mod garbage;
+mod idle;
 mod keys;
 mod many;
 mod outages;

@@ -29,6 +29,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) timeout: u64,
     /// `tokens.provider_recheck` in seconds.
     pub(crate) recheck: u64,
+    /// The MCP server, if it is not the demo.
+    pub(crate) upstream: Option<String>,
+    /// More lines of the `[[resource]]`.
+    pub(crate) resource: &'a str,
 }
 
 /// Everything that runs for one test. It ends with it.
@@ -56,6 +60,8 @@ impl<'a> Plan<'a> {
             rotation,
             timeout: 10,
             recheck: 0,
+            upstream: None,
+            resource: "",
         }
     }
 }
@@ -116,7 +122,8 @@ impl Street {
     }
 
     fn config(&self, plan: &Plan<'_>, port: u16, keys: &str) -> String {
-        let (cognito, upstream) = (&self.cognito, self.demo.url());
+        let cognito = &self.cognito;
+        let upstream = plan.upstream.as_deref().unwrap_or(self.demo.url());
         let mut config = String::new();
         writeln!(
             config,
@@ -124,7 +131,7 @@ impl Street {
              [server]\nlisten = [\"127.0.0.1:{port}\"]\n\
              [provider]\nissuer = \"{issuer}\"\nclient_id = \"{id}\"\nclient_secret = \"{secret}\"\n\
              scopes = [\"openid\", \"email\", \"profile\"]\npreset = \"cognito\"\ntimeout = \"{timeout}s\"\n\
-             [[resource]]\npath = \"/mcp\"\nupstream = \"{upstream}\"\nscopes = [\"mcp:read\", \"mcp:write\"]\n\
+             [[resource]]\npath = \"/mcp\"\nupstream = \"{upstream}\"\nscopes = [\"mcp:read\", \"mcp:write\"]\n{resource}\
              [resource.credential]\ntype = \"vestibule-token\"\n\
              [tokens]\nprovider_recheck = \"{recheck}s\"\n\
              [keys]\nfile = \"{keys}\"\n\
@@ -136,6 +143,7 @@ impl Street {
             secret = cognito.client_secret(),
             timeout = plan.timeout,
             recheck = plan.recheck,
+            resource = plan.resource,
             store = plan.store,
         )
         .unwrap();
@@ -244,6 +252,11 @@ impl Replica {
     pub(crate) fn log(&self) -> String {
         let file = self.directory.join(format!("{}.log", self.name));
         std::fs::read_to_string(file).unwrap_or_default()
+    }
+
+    /// Where it listens, without the scheme.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     /// What it has of the memory of this machine, in KiB (PSS).

@@ -7,7 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vestibule_guard::fetch::{FetchError, FetchLimits, Outbound};
+use vestibule_guard::fetch::{FetchError, FetchLimits, Outbound, Protocol};
 use vestibule_oauth::url::is_loopback_host;
 
 use super::finding::{Finding, Findings, Severity};
@@ -38,7 +38,8 @@ pub(super) async fn get(
 pub(super) async fn upstream(resource: &ResourceSettings, findings: &mut Findings) {
     let url = resource.upstream.as_str();
     let name = format!("resource {}", resource.path);
-    let Ok(outbound) = Ways::after(None).open(name, url, resource.ca_file.as_deref()) else {
+    let (authorities, protocol) = (resource.ca_file.as_deref(), resource.upstream_protocol);
+    let Ok(outbound) = Ways::after(None).open(name, url, authorities, protocol) else {
         // Said already, when the house was built.
         return;
     };
@@ -123,7 +124,8 @@ fn open(resource: &ResourceSettings, finding: &impl Fn(Severity, String) -> Find
 /// What a client finds at the public URL, if the server runs.
 pub(super) async fn public_url(settings: &Settings, findings: &mut Findings) {
     let origin = settings.public_url.as_str();
-    let Ok(outbound) = Ways::after(None).open("the public URL".to_owned(), origin, None) else {
+    let name = "the public URL".to_owned();
+    let Ok(outbound) = Ways::after(None).open(name, origin, None, Protocol::Http1) else {
         return;
     };
     let finding =

@@ -8,7 +8,7 @@ use http::header::{DATE, LOCATION};
 use http::{HeaderMap, Response};
 use serde_json::Value;
 use url::Url;
-use vestibule_guard::fetch::{FetchError, Outbound};
+use vestibule_guard::fetch::{FetchError, Outbound, Protocol};
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::random::{Random as _, SystemRandom};
 use vestibule_oauth::scope::ScopeSet;
@@ -34,7 +34,8 @@ pub(super) async fn probe(
 ) {
     let mut ways = Ways::after(None);
     let name = format!("the probe of `{}`", provider.id);
-    let way = ways.open(name, provider.issuer.as_str(), provider.ca_file.as_deref());
+    let (issuer, authorities) = (provider.issuer.as_str(), provider.ca_file.as_deref());
+    let way = ways.open(name, issuer, authorities, Protocol::Http1);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let built = build_provider(None, settings, provider, &clock, &Arc::default(), &mut ways);
     let (Ok(outbound), Ok(built)) = (way, built) else {

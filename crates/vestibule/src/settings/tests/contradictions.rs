@@ -536,3 +536,29 @@ fn a_front_is_described_completely_or_not_at_all() {
     let error = server("origin_secret = \"hush-hush\"").unwrap_err();
     assert!(!error.to_string().contains("hush-hush"), "{error}");
 }
+
+#[test]
+fn streams_that_never_end_have_no_grace_and_hearts_do_not_race() {
+    refused(
+        with("", "", "end_streams = false\nanswer_grace = \"1m\"", ""),
+        &["resource[0].answer_grace", "has no effect"],
+    );
+    for heartbeat in ["0s", "900ms"] {
+        refused(
+            with("", "", &format!("heartbeat = \"{heartbeat}\""), ""),
+            &["resource[0].heartbeat", "at least 1s"],
+        );
+    }
+    let read = with("", "", "heartbeat = \"25s\"\nanswer_grace = \"0s\"", "").unwrap();
+    let streams = read.resources[0].streams;
+    assert!(streams.end_with_token && streams.answer_grace.is_zero());
+    assert_eq!(streams.heartbeat.unwrap().as_secs(), 25);
+}
+
+#[test]
+fn handles_are_bound_only_where_sessions_are() {
+    refused(
+        with("", "", "bind_sessions = false\nbind_handles = true", ""),
+        &["resource[0].bind_handles", "needs `bind_sessions`"],
+    );
+}

@@ -11,7 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
 use super::rig::{
-    Front, ask, canned, connect, get, gone, nobody, read_message, status, upstream, within,
+    Front, SSE_HEAD, ask, canned, connect, get, gone, nobody, read_message, status, upstream,
+    within,
 };
 
 fn json_rpc_error(body: &str) -> (i64, String) {
@@ -80,6 +81,91 @@ async fn garbage_and_early_ends_are_a_502() {
         assert_eq!(status(&head), 502, "{}", &answer[..20]);
         assert_eq!(json_rpc_error(&body).0, -32603);
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_its_half_without_an_answer_is_a_502() {
+    for said in ["", "HTTP/1.1 200 OK\r\nContent-Le"] {
+        let upstream = upstream(move |mut stream| async move {
+            read_message(&mut stream).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            gone(&mut stream).await;
+        })
+        .await;
+        let front = Front::to(upstream).start().await;
+        let (head, body) = ask(front, &get("/mcp")).await;
+        assert_eq!(status(&head), 502, "{said}");
+        assert_eq!(json_rpc_error(&body).0, -32603);
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_head_is_a_504_and_no_hang() {
+    let upstream = upstream(|mut stream| async move {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConte").await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let header_timeout = Duration::from_millis(400);
+    let front = Front {
+        header_timeout,
+        ..Front::to(upstream)
+    };
+    let (head, body) = ask(front.start().await, &get("/mcp")).await;
+    assert_eq!(status(&head), 504, "{head}");
+    assert_eq!(json_rpc_error(&body).0, -32603);
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_reads_comes_to_an_end() {
+    const LENGTH: usize = 32 * 1024 * 1024;
+    let upstream = upstream(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let front = Front {
+        header_timeout: Duration::from_millis(400),
+        max_body_bytes: LENGTH,
+        ..Front::to(upstream)
+    }
+    .start()
+    .await;
+    let (mut reader, mut writer) = connect(front).await.into_split();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ada\r\nContent-Length: {LENGTH}\r\n\r\n"
+    );
+    writer.write_all(head.as_bytes()).await.unwrap();
+    let sending = tokio::spawn(async move { writer.write_all(&vec![b'x'; LENGTH]).await });
+    // A reset may overtake the answer, since the client is still sending.
+    if let Some(answer) = within(read_message(&mut reader)).await {
+        assert_eq!(status(&answer), 504, "{answer}");
+    }
+    sending.abort();
+}
+
+#[tokio::test]
+async fn an_event_stream_that_breaks_off_does_not_end_in_good_order() {
+    let upstream = upstream(|mut stream| async move {
+        read_message(&mut stream).await.unwrap();
+        stream.write_all(SSE_HEAD).await.unwrap();
+        stream
+            .write_all(b"9\r\ndata: 1\n\n\r\n20\r\ndata: ")
+            .await
+            .unwrap();
+    })
+    .await;
+    let mut client = connect(Front::to(upstream).start().await).await;
+    client.write_all(get("/mcp").as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let read = within(tokio::io::AsyncReadExt::read_to_string(
+        &mut client,
+        &mut text,
+    ))
+    .await;
+    assert!(text.contains("data: 1\n\n"), "{text} {read:?}");
+    assert!(!text.ends_with("0\r\n\r\n"), "{text}");
 }
 
 #[tokio::test]

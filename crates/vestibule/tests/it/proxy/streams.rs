@@ -8,11 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::rig::{
-    Front, ask, connect, get, gone, read_head, read_message, status, upstream, within,
+    Front, SSE_HEAD, ask, connect, get, gone, read_head, read_message, status, upstream, within,
 };
 
-const SSE_HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const CHUNKED_POST: &[u8] =
     b"POST /mcp HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ada\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -172,6 +170,54 @@ async fn a_slow_reader_slows_the_upstream_down() {
         received += length;
     }
     assert_eq!(received, TOTAL);
+}
+
+#[tokio::test]
+async fn a_slow_upstream_slows_the_upload_down() {
+    const TOTAL: usize = 64 * 1024 * 1024;
+    let (go, went) = tokio::sync::watch::channel(false);
+    let upstream = upstream(move |mut stream| {
+        let mut went = went.clone();
+        async move {
+            read_head(&mut stream).await.unwrap();
+            went.wait_for(|go| *go).await.unwrap();
+            let mut block = vec![0; 256 * 1024];
+            let mut left = TOTAL;
+            while left > 0 {
+                left -= stream.read(&mut block).await.unwrap();
+            }
+            stream
+                .write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                .await
+                .unwrap();
+        }
+    })
+    .await;
+    let front = Front {
+        max_body_bytes: TOTAL,
+        ..Front::to(upstream)
+    }
+    .start()
+    .await;
+    let mut client = connect(front).await;
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ada\r\nContent-Length: {TOTAL}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let block = vec![b'x'; 64 * 1024];
+    let mut sent = 0;
+    let pause = Duration::from_millis(500);
+    while let Ok(length) = tokio::time::timeout(pause, client.write(&block)).await {
+        sent += length.unwrap();
+        assert!(sent < 24 * 1024 * 1024, "{sent} bytes in flight");
+    }
+    go.send(true).unwrap();
+    while sent < TOTAL {
+        let next = block.len().min(TOTAL - sent);
+        sent += within(client.write(&block[..next])).await.unwrap();
+    }
+    let head = within(read_head(&mut client)).await.unwrap();
+    assert_eq!(status(&head), 202);
 }
 
 #[tokio::test]
