@@ -157,7 +157,7 @@ pub(super) fn is_throttling(code: &str) -> bool {
     )
 }
 
-fn is_about_credentials(code: &str) -> bool {
+pub(super) fn is_about_credentials(code: &str) -> bool {
     matches!(
         code,
         "ExpiredTokenException"

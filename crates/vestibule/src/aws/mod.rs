@@ -13,6 +13,7 @@ mod sign;
 #[cfg(test)]
 pub(crate) mod test_server;
 mod time;
+mod upstream;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use credentials::{Credentials, CredentialsError};
 pub use endpoint::{DYNAMODB, SECRETS_MANAGER, SSM, Service};
 pub use environment::AwsEnvironment;
 pub use secrets::AwsSecrets;
+pub use upstream::UpstreamSigner;
 
 use credentials::CredentialChain;
 

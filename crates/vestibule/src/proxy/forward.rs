@@ -14,6 +14,7 @@ use super::credential::{self, CredentialError, UpstreamTokens};
 use super::path::PathRefusal;
 use super::rewrite::Verdict;
 use super::session::{self, UnknownSession};
+use super::signing::{self, UnreadBody};
 use super::upload::Upload;
 use super::{Proxy, Route, headers, path, problem, rewrite};
 use crate::policy::{FilterError, Permit};
@@ -26,8 +27,10 @@ enum ForwardError {
     Path(#[from] PathRefusal),
     #[error("method refused")]
     Method,
-    #[error("the request body is too large")]
-    TooLarge,
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the request body broke off, and must be signed")]
+    Broken,
     #[error(transparent)]
     Credential(#[from] CredentialError),
     #[error("the upstream is silent")]
@@ -52,7 +55,8 @@ impl ForwardError {
         match self {
             Self::Path(_) => "path",
             Self::Method => "method",
-            Self::TooLarge => "body_too_large",
+            Self::TooLarge(_) => "body_too_large",
+            Self::Broken => "body_broken",
             Self::Credential(_) => "upstream_credential",
             Self::Silent => "upstream_silent",
             Self::Fetch(_) => "upstream_unreachable",
@@ -99,9 +103,15 @@ async fn exchange<T: UpstreamTokens>(
         return Err(ForwardError::Method);
     }
     let target = path::target(&route.path, &route.upstream, &client.uri)?;
-    let (upload, progress) =
-        Upload::new(body, route.max_body_bytes).ok_or(ForwardError::TooLarge)?;
+    let too_large = ForwardError::TooLarge(route.max_body_bytes);
+    let body = signing::body_to_sign(&route.credential, body, route.header_timeout).await;
+    let (body, signed) = body.map_err(|error| match error {
+        UnreadBody::TooLong(limit) => ForwardError::TooLarge(limit),
+        UnreadBody::Broken => ForwardError::Broken,
+    })?;
+    let (upload, progress) = Upload::new(body, route.max_body_bytes).ok_or(too_large)?;
     let secret = credential::header_for(&route.credential, &proxy.tokens, caller).await?;
+    let identity = credential::identity_for(&route.identity, &proxy.tokens, caller)?;
 
     // A new request: of the client's only method, headers and body travel on.
     let mut upstream = http::Request::new(upload);
@@ -109,15 +119,21 @@ async fn exchange<T: UpstreamTokens>(
     *upstream.uri_mut() = target;
     *upstream.version_mut() = Version::HTTP_11;
     *upstream.headers_mut() = client.headers;
-    headers::for_upstream(upstream.headers_mut(), route.credential.header());
+    let ours = route.credential.header().into_iter();
+    headers::for_upstream(upstream.headers_mut(), ours.chain(route.identity.names()));
     session::drop_lookalikes(upstream.headers_mut());
     if let Some(sessions) = &route.sessions {
         sessions.open(&route.resource.uri, caller, upstream.headers_mut())?;
     }
     permit.prepare(upstream.headers_mut());
-    if let Some((name, value)) = secret {
+    let told = identity
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    for (name, value) in told.chain(secret) {
         upstream.headers_mut().insert(name, value);
     }
+    let told: Vec<_> = route.identity.names().cloned().collect();
+    signing::sign(&route.credential, &mut upstream, &signed, &told).await?;
 
     let sending = proxy.outbound.stream(upstream, Duration::MAX);
     let response = tokio::select! {
@@ -126,7 +142,9 @@ async fn exchange<T: UpstreamTokens>(
     };
     let response = match response {
         Ok(response) => response,
-        Err(_) if progress.is_too_long() => return Err(ForwardError::TooLarge),
+        Err(_) if progress.is_too_long() => {
+            return Err(ForwardError::TooLarge(route.max_body_bytes));
+        }
         Err(error) => return Err(error.into()),
     };
 
@@ -153,7 +171,11 @@ fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Respon
     match error {
         ForwardError::Path(_) => problem::not_found("there is no such path here"),
         ForwardError::Method => problem::method_not_allowed(),
-        ForwardError::TooLarge => problem::too_large(route.max_body_bytes),
+        ForwardError::TooLarge(limit) => problem::too_large(limit),
+        ForwardError::Broken => failed(
+            StatusCode::REQUEST_TIMEOUT,
+            "The request did not arrive as a whole",
+        ),
         ForwardError::Session(_) => problem::not_found("session not found"),
         ForwardError::Filter(_) => failed(
             StatusCode::BAD_GATEWAY,

@@ -1,7 +1,7 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
 //! Way of a request: [`cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
-//! [`credential`] → `forward` → `rewrite` → policy → [`cors`].
+//! [`credential`] → `signing` → `forward` → `rewrite` → policy → [`cors`].
 
 mod admit;
 pub mod cors;
@@ -12,6 +12,7 @@ pub(crate) mod path;
 mod problem;
 pub(crate) mod rewrite;
 mod session;
+mod signing;
 mod upload;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use vestibule_oauth::well_known;
 use crate::limits::{Limited, Limits};
 use crate::policy::Policy;
 use crate::telemetry::ReferenceId;
+use crate::upstream_identity::UpstreamIdentity;
 
 pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
@@ -46,6 +48,8 @@ pub struct Route {
     pub upstream: Upstream,
     /// What the upstream receives as `Authorization`, or instead of it.
     pub credential: Credential,
+    /// What the upstream is told of the caller besides.
+    pub identity: UpstreamIdentity,
     /// How long the upstream may be silent before its response headers: no byte of the request taken, no answer.
     pub header_timeout: Duration,
     /// Longest request body, in bytes.

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
 use vestibule_oauth::scope::ScopeSet;
-use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
 
+use super::credential::CredentialSettings;
+use super::identity;
 use super::problem::{Located, Problems, Spot, closest};
 use super::rule;
 use super::scope::{self, ScopeDetail};
 use super::section::Section;
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
 use crate::policy::{Glob, Rule};
+use crate::upstream_identity::UpstreamIdentity;
 
 /// One protected MCP endpoint.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct ResourceSettings {
     pub token_format: TokenFormat,
     /// What the upstream receives in place of the client's token.
     pub credential: CredentialSettings,
+    /// What the upstream is told of the caller besides.
+    pub identity: UpstreamIdentity,
     /// How long the upstream may take until its response headers.
     pub timeout: Duration,
     /// Where people read about it (RFC 9728 `resource_documentation`).
@@ -61,28 +64,6 @@ pub struct ResourceSettings {
 /// The search that AgentCore Gateway offers beside a gateway's own tools.
 const SEARCH_TOOL: &str = "*x_amz_bedrock_agentcore_search";
 
-/// What the upstream receives in place of the client's token.
-#[derive(Clone, Debug, Default)]
-pub enum CredentialSettings {
-    /// Nothing.
-    #[default]
-    None,
-    /// A short-lived JWT of ours about the user.
-    VestibuleToken {
-        /// Its audience; the upstream's URL unless set.
-        audience: String,
-    },
-    /// The user's access token at the provider.
-    ProviderToken,
-    /// A fixed header, the same for every user.
-    Header {
-        /// The header's name.
-        name: HeaderName,
-        /// The header's value.
-        value: Secret,
-    },
-}
-
 /// First path segments that are ours. No resource may begin with one.
 const RESERVED: [&str; 15] = [
     ".well-known",
@@ -102,25 +83,6 @@ const RESERVED: [&str; 15] = [
     "version",
 ];
 
-/// Headers that belong to the message or to the protocol and cannot carry a credential.
-const NOT_A_CREDENTIAL: [&str; 15] = [
-    "accept",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "last-event-id",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 impl ResourceSettings {
     /// A resource at `path` of `public_url` with every default, or why the two make no URL.
     pub fn new(public_url: &Origin, path: &str, upstream: Endpoint) -> Result<Self, String> {
@@ -137,6 +99,7 @@ impl ResourceSettings {
             providers: Vec::new(),
             token_format: TokenFormat::default(),
             credential: CredentialSettings::default(),
+            identity: UpstreamIdentity::default(),
             timeout: Duration::from_secs(300),
             documentation: None,
             ca_file: None,
@@ -216,6 +179,11 @@ impl ResourceSettings {
             section.section("credential"),
             upstream.as_ref().map(|url| &url.value),
         );
+        let identity = identity::read(
+            section.section("identity"),
+            credential.as_ref(),
+            upstream.as_ref().map(|url| &url.value),
+        );
         let timeout = section.duration("timeout");
         let documentation = section.parsed("documentation", Endpoint::parse);
         let ca_file = section.file("ca_file");
@@ -291,6 +259,7 @@ impl ResourceSettings {
             providers,
             token_format,
             credential: credential?,
+            identity,
             timeout: timeout.map_or(defaults.timeout, |timeout| timeout.value),
             documentation: documentation.map(|url| url.value.as_str().to_owned()),
             ca_file: ca_file.map(|file| file.value),
@@ -305,80 +274,6 @@ impl ResourceSettings {
             bind_sessions: bind_sessions.is_none_or(|bind| bind.value),
             ..defaults
         })
-    }
-}
-
-impl CredentialSettings {
-    fn read(mut section: Section<'_>, upstream: Option<&Endpoint>) -> Option<Self> {
-        #[derive(Clone, Copy, PartialEq)]
-        enum Kind {
-            None,
-            VestibuleToken,
-            ProviderToken,
-            Header,
-        }
-        let problems = section.problems();
-        let kinds = [
-            ("none", Kind::None),
-            ("vestibule-token", Kind::VestibuleToken),
-            ("provider-token", Kind::ProviderToken),
-            ("header", Kind::Header),
-        ];
-        let kind = section.choice("type", &kinds);
-        let audience = section.name("audience");
-        let name = section.parsed("name", credential_header);
-        let value = section.secret("value", "value_file");
-        if section.is_written() {
-            section.required("type", kind.as_ref());
-        }
-        let kind = match kind {
-            Some(kind) => kind.value,
-            None if section.is_written() => {
-                section.finish();
-                return None;
-            }
-            None => Kind::None,
-        };
-        if let Some(audience) = audience.as_ref().filter(|_| kind != Kind::VestibuleToken) {
-            problems.add(&audience.spot, "belongs to the type `vestibule-token`");
-        }
-        if kind != Kind::Header {
-            for spot in name
-                .iter()
-                .map(|name| &name.spot)
-                .chain(value.iter().map(|value| &value.spot))
-            {
-                problems.add(spot, "belongs to the type `header`");
-            }
-        }
-        let credential = match kind {
-            Kind::None => Some(Self::None),
-            Kind::ProviderToken => Some(Self::ProviderToken),
-            Kind::VestibuleToken => {
-                let audience = audience.map(|audience| audience.value);
-                audience
-                    .or_else(|| Some(upstream?.as_str().to_owned()))
-                    .map(|audience| Self::VestibuleToken { audience })
-            }
-            Kind::Header => {
-                let name = section.required("name", name);
-                if let Some(value) = value
-                    .as_ref()
-                    .filter(|value| HeaderValue::from_str(value.value.expose()).is_err())
-                {
-                    problems.add(&value.spot, "holds characters that a header cannot carry");
-                }
-                if !section.has_written(&["value_file"]) {
-                    section.required("value", value.as_ref());
-                }
-                name.zip(value).map(|(name, value)| Self::Header {
-                    name: name.value,
-                    value: value.value,
-                })
-            }
-        };
-        section.finish();
-        credential
     }
 }
 
@@ -503,19 +398,8 @@ fn refuse_overlap(path: &Located<String>, others: &[Located<String>], problems: 
     }
 }
 
-fn credential_header(text: &str) -> Result<HeaderName, String> {
-    let name = HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| format!("'{text}' is not a header name"))?;
-    if NOT_A_CREDENTIAL.contains(&name.as_str()) || name.as_str().starts_with("mcp-") {
-        return Err(format!(
-            "`{name}` belongs to the message itself and cannot carry a credential"
-        ));
-    }
-    Ok(name)
-}
-
 /// True for plain http to a host that is not this computer.
-fn plain_and_far(upstream: &Endpoint) -> bool {
+pub(super) fn plain_and_far(upstream: &Endpoint) -> bool {
     url::Url::parse(upstream.as_str())
         .is_ok_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback_host))
 }

@@ -2,4 +2,7 @@
 
 mod credentials;
 mod doors;
+mod identity;
 mod protocol;
+#[cfg(feature = "aws")]
+mod sigv4;

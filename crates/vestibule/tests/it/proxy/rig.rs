@@ -16,6 +16,7 @@ use vestibule::proxy::{
     AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
     UpstreamTokens,
 };
+use vestibule::upstream_identity::{IdentityToken, UpstreamIdentity};
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
 use vestibule_oauth::random::SystemRandom;
@@ -60,6 +61,14 @@ impl UpstreamTokens for Tokens {
             "ours.{audience}.{}",
             caller.subject()
         )))
+    }
+
+    fn identity_token(
+        &self,
+        caller: &Caller<()>,
+        token: &IdentityToken,
+    ) -> Result<String, CredentialError> {
+        Ok(format!("signed.{}.{}", token.audience, caller.subject()))
     }
 
     async fn provider_token(&self, caller: &Caller<()>) -> Result<AccessToken, CredentialError> {
@@ -108,6 +117,7 @@ impl Front {
                 path: "/mcp".into(),
                 upstream: Upstream::parse(&upstream).unwrap(),
                 credential: self.credential,
+                identity: UpstreamIdentity::default(),
                 header_timeout: self.header_timeout,
                 max_body_bytes: self.max_body_bytes,
                 policy: Policy::open(),
