@@ -13,12 +13,12 @@ use vestibule_oauth::well_known::protected_resource_path;
 
 use crate::cache::{CacheLimits, Cached};
 use crate::caller::VerifyToken;
+use crate::cors::Origins;
 use crate::discovery::IssuerKeys;
 use crate::fetch::{AddressPolicy, Outbound, Trust, TrustError};
 use crate::introspection::{Introspection, IntrospectionVerifier};
 use crate::jwks_verifier::JwtVerifier;
 use crate::layer::{Guard, GuardLayer, ProtectedResource};
-use crate::origins::Origins;
 use crate::refusal::Refusal;
 use crate::trusted::TrustedIssuer;
 use crate::verifiers::Verifiers;

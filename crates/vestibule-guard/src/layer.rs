@@ -19,7 +19,7 @@ use vestibule_oauth::well_known::is_well_known;
 use crate::bearer::{self, NoToken};
 use crate::builder::Builder;
 use crate::caller::{Caller, TokenRefusal, VerifyToken};
-use crate::origins::{Origins, is_preflight};
+use crate::cors::{Origins, is_preflight};
 use crate::refusal::Refusal;
 
 /// The [`Refusal::reason`] of a request without credentials, which every client sends first.
@@ -363,7 +363,7 @@ where
                     );
                     return Ok(layer.refuse(refusal, &parts).map(Either::Left));
                 }
-                if is_preflight(&parts) {
+                if is_preflight(&parts.method, &parts.headers) {
                     return Ok(origins.preflight(&parts.headers).map(Either::Left));
                 }
             }
@@ -388,7 +388,7 @@ where
                 }
             };
             if let Some(origins) = &layer.origins {
-                origins.apply(origin, response.headers_mut());
+                origins.apply(origin.as_ref(), response.headers_mut());
             }
             Ok(response)
         })

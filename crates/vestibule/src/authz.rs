@@ -158,7 +158,7 @@ impl Authorizer {
             Err(refusal) => refusal,
         };
         let origin = request.headers.get(ORIGIN);
-        endpoint.cors.apply(origin, response.headers_mut());
+        endpoint.origins.apply(origin, response.headers_mut());
         Ok(response)
     }
 

@@ -1,17 +1,19 @@
 //! `ANY /mcp` (journey 8): origin → guard → policy → credential → proxy. No request reaches an upstream without a `Caller`.
 
+use std::iter;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderValue;
 
+use vestibule_guard::cors::Origins;
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
 use vestibule_oauth::jose::{ClaimsError, JwsError};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::AccessToken;
 use vestibule_oauth::time::Clock;
-use vestibule_oauth::url::ResourceUri;
+use vestibule_oauth::url::{Origin, ResourceUri};
 use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 
 use crate::authorization_server::not_found;
@@ -23,8 +25,7 @@ use crate::limits::Limits;
 use crate::pages::{self, landing};
 use crate::policy::Policy;
 use crate::proxy::{
-    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Sessions,
-    Upstream, UpstreamTokens,
+    Credential, CredentialError, Endpoint, Proxy, Route, Sessions, Upstream, UpstreamTokens,
 };
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
@@ -164,10 +165,7 @@ impl Gateway {
         random: &Arc<dyn Random>,
         ways: &mut Ways,
     ) -> Result<Self, BuildError> {
-        let cors = CorsPolicy {
-            own: settings.public_url.clone(),
-            allowed: allowed_origins(&settings.server.allowed_origins),
-        };
+        let origins = allowed_origins(&settings.public_url, &settings.server.allowed_origins);
         let mut doors = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
             let name = format!("resource {}", resource.path);
@@ -188,7 +186,7 @@ impl Gateway {
                 };
                 Endpoint {
                     guard: Guard::new(route.resource.clone(), verifier),
-                    cors: cors.clone(),
+                    origins: origins.clone(),
                     route,
                     proxy: Arc::clone(&proxy),
                 }
@@ -329,10 +327,10 @@ fn route(
     })
 }
 
-fn allowed_origins(configured: &[String]) -> AllowedOrigins {
-    match configured {
-        [] => AllowedOrigins::NoOther,
-        listed if listed.iter().any(|origin| origin == "*") => AllowedOrigins::Any,
-        listed => AllowedOrigins::Listed(listed.to_vec()),
+/// Our own pages, those on this computer, and the configured ones.
+fn allowed_origins(own: &Origin, configured: &[String]) -> Origins {
+    if configured.iter().any(|origin| origin == "*") {
+        return Origins::any();
     }
+    Origins::listed(iter::once(own.as_str()).chain(configured.iter().map(String::as_str)))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
@@ -10,6 +11,7 @@ use axum::routing::{any, get, post};
 use http::header::{ALLOW, HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 
+use vestibule_guard::cors;
 use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::url::is_loopback_host;
 use vestibule_oauth::well_known;
@@ -21,7 +23,6 @@ use crate::authorization_server::{
 };
 use crate::limits::{Limited, enforce};
 use crate::pages::{self, landing};
-use crate::proxy::cors;
 use crate::{authz, gateway, health};
 
 /// Builds the router.
@@ -147,15 +148,15 @@ async fn get_only() -> Response {
 /// CORS for the open endpoints; the preflight is answered before anything else looks at the request.
 async fn cross_origin(request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS {
-        return cors::open_preflight(request.headers());
+        return cors::open_preflight(request.headers()).map(Body::new);
     }
     let mut response = next.run(request).await;
     cors::open_apply(response.headers_mut());
     response
 }
 
-/// What holds for every request: it came through the front, if there is a secret between us; a development server answers only to its loopback names (DNS rebinding), and an https
-/// origin says that it is one.
+/// What holds for every request: it came through the front, if there is a secret between us; a development server answers
+/// only to its loopback names (DNS rebinding), and an https origin says that it is one.
 async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
     if !house
         .origin_lock()

@@ -1,6 +1,7 @@
 //! The client of a token or revocation request: read, found and proven; and what one that fails is told (RFC 6749 §5.2).
 
 use axum::extract::Request;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use thiserror::Error;
 
@@ -52,12 +53,19 @@ where
     let (headers, body) =
         respond::body(request, "application/x-www-form-urlencoded", MAX_BODY).await?;
     let params = Params::parse(&body)?;
-    let authorization = headers
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().unwrap_or_default());
-    let client = authenticate(house, authorization, &params).await?;
+    let client = authenticate(house, authorization(&headers), &params).await?;
     house.limits().client(endpoint, &client.id, network)?;
     Ok((client, params))
+}
+
+/// What the client says in the header. Nothing readable if it says two things: RFC 6749 §2.3 allows one, and a proxy before
+/// us may have looked at the other.
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let first = values.next()?;
+    let alone = values.next().is_none();
+    let readable = first.to_str().ok().filter(|_| alone);
+    Some(readable.unwrap_or_default())
 }
 
 /// Who asks, and is it true?

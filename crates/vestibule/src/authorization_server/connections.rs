@@ -17,9 +17,9 @@ use http::{HeaderMap, StatusCode};
 
 use vestibule_oauth::params::Params;
 
-use super::consent::foreign_site;
 use super::cookies::Cookies;
 use super::respond;
+use super::same_site::foreign_site;
 use super::tell::redirect_to;
 use crate::House;
 use crate::grants::{Account, FormTicket, Notice, Session};

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::ORIGIN;
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
@@ -16,6 +15,7 @@ use super::cookies::Cookies;
 use super::leave::to_provider;
 use super::remembered;
 use super::respond::{self, BodyError};
+use super::same_site::foreign_site;
 use super::tell::{RedirectError, display_error};
 use crate::House;
 use crate::grants::{ConsentTicket, Memory};
@@ -168,21 +168,6 @@ fn refuse_other_sites(house: &House, headers: &HeaderMap) -> Result<(), ConsentE
         Some(site) => Err(ConsentError::CrossSite(site)),
         None => Ok(()),
     }
-}
-
-/// What says that a form was sent by another site, if anything does. Shared with `/logout` and `/connections`.
-pub(super) fn foreign_site(house: &House, headers: &HeaderMap) -> Option<String> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    if let Some(site) = headers
-        .get("sec-fetch-site")
-        .filter(|site| *site != "same-origin")
-    {
-        return Some(format!("Sec-Fetch-Site is {}", text(site)));
-    }
-    headers
-        .get(ORIGIN)
-        .filter(|origin| *origin != house.settings().public_url.as_str())
-        .map(|origin| format!("Origin is {}", text(origin)))
 }
 
 /// Approved: only now does the browser leave for the provider (law 4).

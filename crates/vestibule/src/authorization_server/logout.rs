@@ -14,9 +14,9 @@ use thiserror::Error;
 use vestibule_oauth::params::{ParamError, Params};
 
 use super::connections;
-use super::consent::foreign_site;
 use super::remembered;
 use super::respond::{self, BodyError};
+use super::same_site::foreign_site;
 use super::tell::{display_error, redirect_to};
 use crate::House;
 use crate::pages::{self, LogoutPage, Page, ProviderChoice};

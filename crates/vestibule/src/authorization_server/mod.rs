@@ -14,6 +14,7 @@ pub mod register;
 mod remembered;
 mod respond;
 pub mod revoke;
+mod same_site;
 mod tell;
 pub mod token;
 

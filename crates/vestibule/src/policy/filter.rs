@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::Rules;
 use super::events::{Events, Verdict};
-use super::gate::list_failed;
+use super::refusal::list_failed;
 use super::rule::{Kind, Subject};
 
 /// The lists of results, with the key that names their items.

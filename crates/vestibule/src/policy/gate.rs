@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde_json::{Value, json};
+use serde_json::Value;
 use vestibule_guard::{Caller, ProtectedResource};
 use vestibule_oauth::scope::ScopeSet;
 
@@ -315,9 +315,4 @@ fn describe(target: Target<'_>) -> String {
     let separator = if target.thing.is_some() { ":" } else { "" };
     let short = |text: &str| text.chars().take(128).collect::<String>();
     format!("{}{separator}{}", short(target.method), short(name))
-}
-
-/// The JSON-RPC error for a list that cannot be filtered.
-pub(super) fn list_failed(id: &Value, message: &str) -> Value {
-    json!(refusal::error(id, INTERNAL_ERROR, message, None))
 }

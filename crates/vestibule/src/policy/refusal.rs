@@ -165,3 +165,8 @@ fn json_response(status: StatusCode, body: Option<&Value>) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+/// The JSON-RPC error for a list that cannot be filtered.
+pub(super) fn list_failed(id: &Value, message: &str) -> Value {
+    json!(error(id, INTERNAL_ERROR, message, None))
+}

@@ -31,7 +31,7 @@ where
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<Admitted<T::Extra>, Response> {
-        if !self.cors.allows(headers) {
+        if !self.origins.allow(headers) {
             return Err(problem::forbidden_origin());
         }
         let caller = self.authenticate(headers, uri.query()).await?;

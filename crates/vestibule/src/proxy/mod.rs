@@ -1,10 +1,9 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
-//! Way of a request: [`cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
-//! [`credential`] → `signing` → `forward` → `rewrite` → policy → [`cors`].
+//! Way of a request: [`vestibule_guard::cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
+//! [`credential`] → `signing` → `forward` → `rewrite` → policy → CORS.
 
 mod admit;
-pub mod cors;
 pub mod credential;
 mod forward;
 mod headers;
@@ -22,6 +21,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::HeaderMap;
+use vestibule_guard::cors::{self, Origins};
 use vestibule_guard::fetch::Outbound;
 use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyToken};
 use vestibule_oauth::random::Random;
@@ -32,7 +32,6 @@ use crate::policy::Policy;
 use crate::telemetry::ReferenceId;
 use crate::upstream_identity::UpstreamIdentity;
 
-pub use self::cors::{AllowedOrigins, CorsPolicy};
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
 pub use self::path::{Upstream, UpstreamError};
 pub use self::session::Sessions;
@@ -136,7 +135,7 @@ pub struct Endpoint<V, T> {
     /// Decides who may come in.
     pub guard: Guard<V>,
     /// Decides which web pages may ask.
-    pub cors: CorsPolicy,
+    pub origins: Origins,
     /// Where it goes.
     pub route: Route,
     /// How it goes there.
@@ -146,7 +145,7 @@ pub struct Endpoint<V, T> {
 impl<V, T> std::fmt::Debug for Endpoint<V, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint")
-            .field("cors", &self.cors)
+            .field("origins", &self.origins)
             .field("route", &self.route)
             .finish_non_exhaustive()
     }
@@ -159,19 +158,20 @@ where
 {
     /// Answers any request at or below the public path of the route.
     pub async fn handle(&self, request: Request) -> Response {
-        if cors::is_preflight(request.method(), request.headers()) {
-            return self.cors.preflight(request.headers());
-        }
         let origin = request.headers().get(http::header::ORIGIN).cloned();
-        let mut response = self.answer(request).await;
-        self.cors.apply(origin.as_ref(), response.headers_mut());
+        let mut response = if !self.origins.allow(request.headers()) {
+            problem::forbidden_origin()
+        } else if cors::is_preflight(request.method(), request.headers()) {
+            // Never needs a token.
+            return self.origins.preflight(request.headers()).map(Body::new);
+        } else {
+            self.answer(request).await
+        };
+        self.origins.apply(origin.as_ref(), response.headers_mut());
         response
     }
 
     async fn answer(&self, request: Request) -> Response {
-        if !self.cors.allows(request.headers()) {
-            return problem::forbidden_origin();
-        }
         // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
         if well_known::is_well_known(request.uri().path()) {
             return problem::not_found("nothing is published here");

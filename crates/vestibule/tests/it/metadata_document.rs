@@ -1,17 +1,11 @@
 //! Client id metadata documents from the outside: a sign-in with one, and what goes wrong when the document does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use vestibule::keys::KeyRing;
-use vestibule::store::{
-    self, Entry, Expect, Key, MemoryStore, Owner, Put, Space, Store, StoreError,
-};
 use vestibule_oauth::client::ASSERTION_TYPE;
 use vestibule_oauth::jose::{SigningAlg, SigningKey};
 use vestibule_oauth::pkce::CodeVerifier;
@@ -19,9 +13,7 @@ use vestibule_oauth::random::SystemRandom;
 use vestibule_oauth::time::Clock as _;
 use vestibule_oauth::url::Origin;
 
-use vestibule_standin::cognito::CognitoOptions;
-
-use crate::support::{Answer, Client, ClientSite, ORIGIN, TestHouse, Tokens, whole};
+use crate::support::{Answer, Client, ClientSite, ORIGIN, TestHouse, Tokens, Trouble, whole};
 
 const URL: &str = "https://client.example/oauth/client.json";
 /// The document lists no port; the client listens on one of its own.
@@ -261,83 +253,11 @@ async fn a_client_with_a_key_must_sign_and_every_signature_counts_once() {
     );
 }
 
-/// A store that is away while `down` is set.
-#[derive(Debug)]
-struct Flaky {
-    inner: MemoryStore,
-    down: Arc<AtomicBool>,
-}
-
-impl Flaky {
-    fn up(&self) -> Result<&MemoryStore, StoreError> {
-        if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("pulled the plug".to_owned()));
-        }
-        Ok(&self.inner)
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Flaky {
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.up()?.get(key).await
-    }
-
-    async fn put(&self, key: &Key, value: store::Value, expect: Expect) -> Result<Put, StoreError> {
-        self.up()?.put(key, value, expect).await
-    }
-
-    async fn take(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.up()?.take(key).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        self.up()?.delete(key).await
-    }
-
-    async fn list(
-        &self,
-        owner: &Owner,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        self.up()?.list(owner, after, limit).await
-    }
-
-    async fn scan(
-        &self,
-        space: Space,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<(Vec<Entry>, Option<String>), StoreError> {
-        self.up()?.scan(space, cursor, limit).await
-    }
-
-    async fn check(&self) -> Result<Vec<String>, StoreError> {
-        self.up()?.check().await
-    }
-
-    fn describe(&self) -> String {
-        "flaky".to_owned()
-    }
-}
-
 #[tokio::test]
 async fn an_assertion_replayed_at_another_replica_is_refused_when_they_share_a_store() {
     let site = ClientSite::start().await;
-    let down = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&down);
-    let mut house = TestHouse::with_store(
-        CognitoOptions::default(),
-        |clock| {
-            Some(Arc::new(Flaky {
-                inner: MemoryStore::new(clock),
-                down: switch,
-            }))
-        },
-        |settings| site.configure(settings),
-    )
-    .await;
+    let (mut house, store) =
+        TestHouse::with_faulty_store(|settings| site.configure(settings)).await;
     let now = house.clock.now();
     let ring = KeyRing::generate(&[SigningAlg::Es256], now, &SystemRandom).unwrap();
     let key = ring.signing[0].key().unwrap();
@@ -369,11 +289,11 @@ async fn an_assertion_replayed_at_another_replica_is_refused_when_they_share_a_s
     let replayed = revoke(&house, &first).await;
     replayed.assert_refused(401, "invalid_client", "at another replica");
     // Nobody knows whether it was used: it is not believed, and may come back.
-    down.store(true, Ordering::SeqCst);
+    store.down(Trouble::Refused);
     let away = revoke(&house, &second).await;
     away.assert_refused(503, "temporarily_unavailable", "the store is away");
     assert!(!away.header("retry-after").is_empty());
-    down.store(false, Ordering::SeqCst);
+    store.mend();
     assert_eq!(revoke(&house, &second).await.status, StatusCode::OK);
 }
 

@@ -210,7 +210,7 @@ async fn a_store_that_is_away_is_503_and_nothing_is_said_to_be_revoked() {
     let house = house().await;
     house.sign_in().await;
     let replica = house.faulty_replica(2);
-    replica.store.down(crate::grants::rig::Trouble::Refused);
+    replica.store.down(crate::support::Trouble::Refused);
     let admin = Arc::clone(&replica.house);
     for (method, path) in [
         (Method::GET, "/admin/grants"),

@@ -1,16 +1,13 @@
 //! `/connections` when the provider or the store is away, and with several providers.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use vestibule::settings::ProviderSettings;
-use vestibule::store::{MemoryStore, Store};
 use vestibule_oauth::url::Issuer;
-use vestibule_standin::cognito::{CognitoOptions, Endpoint, Fault};
+use vestibule_standin::cognito::{Endpoint, Fault};
 
 use super::rig::{ADA, PAGE, REVOKE, connected, families, house, leave, sign_in, up_to_callback};
-use crate::grants::rig::{FaultyStore, Trouble, eventually};
-use crate::support::TestHouse;
+use crate::grants::rig::eventually;
+use crate::support::{TestHouse, Trouble};
 
 const AWAY: &str = "The connections cannot be read or changed right now";
 
@@ -41,19 +38,7 @@ async fn a_provider_that_is_away_keeps_nothing_alive_here_and_is_told_later() {
 
 #[tokio::test]
 async fn a_store_that_is_away_is_said_and_nothing_is_claimed() {
-    let slot: Arc<std::sync::Mutex<Option<Arc<FaultyStore>>>> = Arc::default();
-    let kept = Arc::clone(&slot);
-    let house = TestHouse::with_store(
-        CognitoOptions::default(),
-        move |clock| {
-            let store = FaultyStore::before(Arc::new(MemoryStore::new(clock)));
-            *kept.lock().unwrap() = Some(Arc::clone(&store));
-            Some(store as Arc<dyn Store>)
-        },
-        |_| {},
-    )
-    .await;
-    let store = slot.lock().unwrap().clone().unwrap();
+    let (house, store) = TestHouse::with_faulty_store(|_| {}).await;
     let (client, tokens) = house.sign_in().await;
     let (mut browser, ticket, family) = connected(&house).await;
     store.down(Trouble::Refused);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use vestibule_standin::cognito::{Endpoint, Fault};
 
-use super::rig::{Trouble, eventually, stored};
-use crate::support::Tokens;
+use super::rig::{eventually, stored};
+use crate::support::{Tokens, Trouble};
 
 #[tokio::test]
 async fn a_client_that_hangs_up_does_not_cancel_what_the_provider_has_done() {

@@ -2,8 +2,8 @@
 
 use vestibule_standin::cognito::{Endpoint, Fault};
 
-use super::rig::{Trouble, eventually, stored};
-use crate::support::{CALLBACK, Tokens};
+use super::rig::{eventually, stored};
+use crate::support::{CALLBACK, Tokens, Trouble};
 
 #[tokio::test]
 async fn a_provider_that_fails_rotates_nothing() {

@@ -7,8 +7,8 @@ use proptest::test_runner::{Config, TestRunner};
 use vestibule_oauth::time::{Clock as _, UnixTime};
 use vestibule_standin::cognito::{Endpoint, Fault};
 
-use super::rig::{Replica, Trouble, stored};
-use crate::support::{Client, TestHouse, Tokens};
+use super::rig::{Replica, stored};
+use crate::support::{Client, TestHouse, Tokens, Trouble};
 
 const REPLICAS: usize = 2;
 /// No two replicas draw the same names for themselves.

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use vestibule_standin::cognito::{Endpoint, Fault};
 
-use super::rig::{Trouble, post, stored};
-use crate::support::{CALLBACK, Client, TestHouse, Tokens};
+use super::rig::{post, stored};
+use crate::support::{CALLBACK, Client, TestHouse, Tokens, Trouble};
 
 async fn revoke(house: &TestHouse, client: &Client, token: &str) -> StatusCode {
     let form = [("token", token), ("client_id", client.id.as_str())];

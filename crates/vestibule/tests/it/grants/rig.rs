@@ -1,9 +1,8 @@
-//! A store that fails on command, replicas one by one, and what refresh tests ask again and again.
+//! Replicas one by one, and what refresh tests ask again and again.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
@@ -11,150 +10,11 @@ use http::header::{CONTENT_TYPE, HOST};
 use tower::ServiceExt as _;
 use vestibule::House;
 use vestibule::settings::Settings;
-use vestibule::store::{Entry, Expect, Key, Owner, Put, Space, Store, StoreError, Value};
+use vestibule::store::Store;
 use vestibule_oauth::time::{Clock, ManualClock};
 use vestibule_standin::cognito::{CognitoOptions, Endpoint};
 
-use crate::support::{Answer, Client, SeededRandom, TestHouse, whole};
-
-/// How a write fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// It does not happen, and says so.
-    Refused,
-    /// It does not happen, and nobody answers.
-    Hangs,
-    /// It happens, and nobody hears of it.
-    AnswerLost,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    /// Writes that still succeed.
-    good: u64,
-    /// Writes that fail then.
-    bad: u64,
-    trouble: Trouble,
-}
-
-/// A store in front of another one. Each replica may have one of its own.
-#[derive(Debug)]
-pub(crate) struct FaultyStore {
-    inner: Arc<dyn Store>,
-    plan: Mutex<Option<Plan>>,
-    down: Mutex<Option<Trouble>>,
-}
-
-impl FaultyStore {
-    pub(crate) fn before(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            plan: Mutex::default(),
-            down: Mutex::default(),
-        })
-    }
-
-    /// After `good` writes, `bad` fail.
-    pub(crate) fn fail_writes(&self, good: u64, bad: u64, trouble: Trouble) {
-        *self.plan.lock().unwrap() = Some(Plan { good, bad, trouble });
-    }
-
-    /// Every call fails from now on.
-    pub(crate) fn down(&self, trouble: Trouble) {
-        *self.down.lock().unwrap() = Some(trouble);
-    }
-
-    pub(crate) fn mend(&self) {
-        *self.down.lock().unwrap() = None;
-        *self.plan.lock().unwrap() = None;
-    }
-
-    async fn any_call(&self) -> Result<(), StoreError> {
-        let down = *self.down.lock().unwrap();
-        match down {
-            None => Ok(()),
-            Some(trouble) => fail(trouble).await,
-        }
-    }
-
-    fn trouble_of_write(&self) -> Option<Trouble> {
-        let mut plan = self.plan.lock().unwrap();
-        let plan = plan.as_mut()?;
-        if plan.good > 0 {
-            plan.good -= 1;
-            return None;
-        }
-        plan.bad = plan.bad.checked_sub(1)?;
-        Some(plan.trouble)
-    }
-}
-
-async fn fail(trouble: Trouble) -> Result<(), StoreError> {
-    if trouble == Trouble::Hangs {
-        std::future::pending::<()>().await;
-    }
-    Err(StoreError::Unavailable("out of order".to_owned()))
-}
-
-#[async_trait]
-impl Store for FaultyStore {
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.any_call().await?;
-        self.inner.get(key).await
-    }
-
-    async fn put(&self, key: &Key, value: Value, expect: Expect) -> Result<Put, StoreError> {
-        self.any_call().await?;
-        match self.trouble_of_write() {
-            None => self.inner.put(key, value, expect).await,
-            Some(trouble) => {
-                if trouble == Trouble::AnswerLost {
-                    self.inner.put(key, value, expect).await?;
-                }
-                fail(trouble).await?;
-                unreachable!()
-            }
-        }
-    }
-
-    async fn take(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.any_call().await?;
-        self.inner.take(key).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        self.any_call().await?;
-        self.inner.delete(key).await
-    }
-
-    async fn list(
-        &self,
-        owner: &Owner,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        self.any_call().await?;
-        self.inner.list(owner, after, limit).await
-    }
-
-    async fn scan(
-        &self,
-        space: Space,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<(Vec<Entry>, Option<String>), StoreError> {
-        self.any_call().await?;
-        self.inner.scan(space, cursor, limit).await
-    }
-
-    async fn check(&self) -> Result<Vec<String>, StoreError> {
-        self.inner.check().await
-    }
-
-    fn describe(&self) -> String {
-        "faulty".to_owned()
-    }
-}
+use crate::support::{Answer, Client, FaultyStore, SeededRandom, TestHouse, whole};
 
 /// One replica with a store of its own before the common one.
 pub(crate) struct Replica {

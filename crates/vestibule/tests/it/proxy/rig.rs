@@ -13,10 +13,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use vestibule::policy::Policy;
 use vestibule::proxy::{
-    AllowedOrigins, CorsPolicy, Credential, CredentialError, Endpoint, Proxy, Route, Upstream,
-    UpstreamTokens,
+    Credential, CredentialError, Endpoint, Proxy, Route, Upstream, UpstreamTokens,
 };
 use vestibule::upstream_identity::{IdentityToken, UpstreamIdentity};
+use vestibule_guard::cors::Origins;
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Trust};
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
 use vestibule_oauth::random::SystemRandom;
@@ -108,10 +108,7 @@ impl Front {
         let outbound = Outbound::new(AddressPolicy::LoopbackOnly, &Trust::nobody().unwrap());
         let endpoint = Arc::new(Endpoint {
             guard: Guard::new(resource.clone(), Believer),
-            cors: CorsPolicy {
-                own: url::Origin::parse("https://h").unwrap(),
-                allowed: AllowedOrigins::NoOther,
-            },
+            origins: Origins::default(),
             route: Route {
                 resource,
                 path: "/mcp".into(),

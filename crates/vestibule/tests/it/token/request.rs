@@ -104,7 +104,17 @@ async fn unreadable_client_authentication_is_401_with_a_basic_challenge() {
             "{why}"
         );
     }
+    // The first header is fine; a proxy before us may have judged the second.
+    let mine = basic(&client.id, "");
+    let two = [
+        FORM,
+        ("authorization", mine.as_str()),
+        ("authorization", "Bearer abc"),
+    ];
+    let answer = send(&house, &two, &whole).await;
+    answer.assert_refused(401, "invalid_client", "two headers");
     assert_eq!(house.cognito.control().calls(Endpoint::Token), 0);
+    Tokens::of(&send(&house, &two[..2], &whole).await);
 }
 
 /// SDKs that once heard of `client_secret_basic` send made-up or empty secrets (facts/clients.md §0.5).

@@ -1,13 +1,12 @@
 //! Which web pages may use the service (MCP transports, "Origin" validation; Fetch standard, CORS protocol).
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use vestibule_oauth::url::is_loopback_host;
 
 /// `Authorization` is named because a wildcard does not cover it (facts/mcp-authorization.md §2.2).
-const ALLOW_HEADERS: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID";
+const ALLOW_HEADERS: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID, DPoP";
 const ALLOW_METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 const EXPOSE_HEADERS: HeaderValue =
@@ -16,6 +15,7 @@ const EXPOSE_HEADERS: HeaderValue =
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// Tool arguments mirrored in headers (SEP-2243); their names are the tools' business.
 const PARAMETER_PREFIX: &str = "mcp-param-";
+const ANY: HeaderValue = HeaderValue::from_static("*");
 /// More than this many mirrored arguments are not echoed.
 const MAX_PARAMETERS: usize = 64;
 
@@ -59,7 +59,7 @@ impl Origins {
     }
 
     /// True without `Origin`, and with one that is allowed. Two are never.
-    pub(crate) fn allow(&self, request: &HeaderMap) -> bool {
+    pub fn allow(&self, request: &HeaderMap) -> bool {
         let mut origins = request.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
             (None, _) => true,
@@ -68,39 +68,63 @@ impl Origins {
         }
     }
 
-    /// The answer to the preflight of an allowed page, which never needs a token.
-    pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        self.apply(request.get(header::ORIGIN).cloned(), headers);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS);
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            allowed_headers(request),
-        );
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        response
+    /// The answer to a preflight, which never needs a token. The page must have been [allowed](Self::allow).
+    pub fn preflight(&self, request: &HeaderMap) -> Response<Full<Bytes>> {
+        let origin = request.get(header::ORIGIN);
+        preflight(self.readable_by(origin), request)
     }
 
     /// Lets an allowed page read a response; `origin` is the request's.
-    pub(crate) fn apply(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
+    pub fn apply(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         response.append(header::VARY, HeaderValue::from_static("Origin"));
-        let allowed = |origin: &HeaderValue| origin.to_str().is_ok_and(|text| self.allows(text));
-        if let Some(origin) = origin.filter(allowed) {
+        if let Some(origin) = self.readable_by(origin) {
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
         }
     }
+
+    fn readable_by(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let allowed = |origin: &&HeaderValue| origin.to_str().is_ok_and(|text| self.allows(text));
+        origin.filter(allowed).cloned()
+    }
 }
 
 /// True for a preflight; other OPTIONS requests are requests like any other.
-pub(crate) fn is_preflight(parts: &Parts) -> bool {
-    parts.method == Method::OPTIONS
-        && parts.headers.contains_key(header::ORIGIN)
-        && parts
-            .headers
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The answer to a preflight of what every page may use: documents, and endpoints that look at no cookie.
+pub fn open_preflight(request: &HeaderMap) -> Response<Full<Bytes>> {
+    preflight(Some(ANY), request)
+}
+
+/// Lets every page read a response.
+pub fn open_apply(response: &mut HeaderMap) {
+    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
+}
+
+fn preflight(origin: Option<HeaderValue>, request: &HeaderMap) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS);
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        allowed_headers(request),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    headers.insert(
+        header::VARY,
+        HeaderValue::from_static("Origin, Access-Control-Request-Headers"),
+    );
+    response
 }
 
 fn allowed_headers(request: &HeaderMap) -> HeaderValue {
@@ -149,37 +173,67 @@ mod tests {
     #[test]
     fn a_page_of_somebody_else_is_not_let_in_however_it_spells_its_origin() {
         let origins = Origins::listed(["https://app.example"]);
+        for allowed in [
+            "https://app.example",
+            "http://localhost:6274",
+            "http://127.0.0.1",
+            "http://[::1]:5173",
+            "https://localhost",
+        ] {
+            assert!(origins.allow(&with_origins(&[allowed])), "{allowed}");
+        }
         assert!(origins.allow(&with_origins(&[])));
-        assert!(origins.allow(&with_origins(&["https://app.example"])));
         for foreign in [
+            "",
+            "null",
             "https://evil.example",
+            "http://app.example",
             "https://app.example.evil.example",
             "https://app.example/",
             "HTTPS://app.example",
             "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example:80",
             "http://localhost:80@evil.example",
             "http://localhost:",
-            "null",
+            "http://evil.example:localhost",
+            "ftp://localhost",
         ] {
-            assert!(!origins.allow(&with_origins(&[foreign])), "{foreign}");
-            assert!(Origins::any().allow(&with_origins(&[foreign])), "{foreign}");
+            let request = with_origins(&[foreign]);
+            assert!(!origins.allow(&request), "{foreign}");
+            assert!(Origins::any().allow(&request), "{foreign}");
+            let mut response = HeaderMap::new();
+            origins.apply(request.get(header::ORIGIN), &mut response);
+            assert!(!response.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+            assert_eq!(response[header::VARY], "Origin");
         }
-        let two = with_origins(&["https://app.example", "https://evil.example"]);
-        assert!(!origins.allow(&two));
+        for two in ["https://evil.example", "https://app.example"] {
+            let two = with_origins(&["https://app.example", two]);
+            assert!(!origins.allow(&two));
+        }
     }
 
     #[test]
     fn a_preflight_names_the_headers_of_mcp_and_echoes_only_mirrored_arguments() {
         let mut request = with_origins(&["http://localhost:6274"]);
-        let asked = HeaderValue::from_static("mcp-param-city, x-other");
+        assert!(!is_preflight(&Method::OPTIONS, &request));
+        let method = HeaderValue::from_static("POST");
+        request.insert(header::ACCESS_CONTROL_REQUEST_METHOD, method);
+        assert!(is_preflight(&Method::OPTIONS, &request));
+        assert!(!is_preflight(&Method::POST, &request));
+        let asked =
+            HeaderValue::from_static("authorization, mcp-param-city, x-other, mcp-param-bad name");
         request.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, asked);
         let answer = Origins::default().preflight(&request);
         assert_eq!(answer.status(), 204);
-        let allowed = &answer.headers()[header::ACCESS_CONTROL_ALLOW_HEADERS];
-        let allowed = allowed.to_str().unwrap();
-        assert!(allowed.starts_with("Authorization, "), "{allowed}");
-        assert!(allowed.ends_with(", mcp-param-city"), "{allowed}");
-        let origin = &answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN];
-        assert_eq!(origin, "http://localhost:6274");
+        let headers = answer.headers();
+        assert_eq!(
+            headers[header::ACCESS_CONTROL_ALLOW_HEADERS],
+            format!("{ALLOW_HEADERS}, mcp-param-city")
+        );
+        assert_eq!(
+            headers[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+            "http://localhost:6274"
+        );
+        assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
     }
 }
