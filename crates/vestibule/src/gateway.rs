@@ -281,10 +281,10 @@ fn credential(
             region,
             unsigned_payload,
         } => {
-            let signed = (!unsigned_payload).then_some(resource.max_message_bytes);
+            let limit = (!unsigned_payload).then_some(resource.max_message_bytes);
             let aws = ways.aws(&settings.aws, clock, random);
             let aws = aws.map_err(|error| wrong(error.to_string()))?;
-            let signer = UpstreamSigner::new(aws, service, region.as_deref(), signed);
+            let signer = UpstreamSigner::new(aws, service, region.as_deref(), limit);
             Credential::SigV4(Arc::new(signer.map_err(|error| wrong(error.to_string()))?))
         }
         #[cfg(not(feature = "aws"))]

@@ -216,7 +216,7 @@ fn read(operation: &str, answer: &Response<Bytes>) -> Result<Value, AwsError> {
         status: status.as_u16(),
         code,
         message: message.unwrap_or("no reason given").to_owned(),
-        item: body.get("Item").cloned(),
+        item: body.get("Item").cloned().map(Box::new),
     })
 }
 

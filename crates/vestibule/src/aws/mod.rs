@@ -75,7 +75,7 @@ pub enum AwsError {
         /// What the service says about it.
         message: String,
         /// The item that was in the way of a conditional write, when the service was asked to show it.
-        item: Option<serde_json::Value>,
+        item: Option<Box<serde_json::Value>>,
     },
     /// The answer cannot be understood.
     #[error("{operation}: the answer is {what}")]

@@ -67,7 +67,7 @@ impl AuthzSettings {
         }
         for resource in resources {
             if let Some(proxies) = proxies.as_ref().filter(|_| !nobody)
-                && (resource.deny_by_default || !resource.rules.is_empty())
+                && resource.has_policy()
             {
                 let message = format!(
                     "the rules of {} need the bodies of requests, which proxies do not send: each of their questions about \

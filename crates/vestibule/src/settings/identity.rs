@@ -83,7 +83,7 @@ pub(super) fn read(
 ) -> UpstreamIdentity {
     let problems = section.problems();
     let credential = credential.and_then(CredentialSettings::header);
-    let taken = |name: &HeaderName| {
+    let is_the_credential = |name: &HeaderName| {
         credential.is_some_and(|credential| is_lookalike(name.as_str(), credential.as_str()))
     };
     let mut headers: Vec<(HeaderName, String)> = Vec::new();
@@ -98,7 +98,7 @@ pub(super) fn read(
             };
             match header_name(&name) {
                 Err(message) => problems.add(&claim.spot, message),
-                Ok(name) if taken(&name) => {
+                Ok(name) if is_the_credential(&name) => {
                     problems.add(&claim.spot, format!("`{name}` carries the credential"));
                 }
                 Ok(name) if headers.iter().any(|(other, _)| *other == name) => {
@@ -120,7 +120,7 @@ pub(super) fn read(
         let lifetime = token.duration("ttl");
         let claims = token.list("claims");
         if let Some(header) = &header {
-            if taken(&header.value) {
+            if is_the_credential(&header.value) {
                 let message = format!("`{}` carries the credential", header.value);
                 problems.add(&header.spot, message);
             }

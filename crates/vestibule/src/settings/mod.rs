@@ -10,6 +10,7 @@
 mod admin;
 mod aliases;
 mod authz;
+mod cedar;
 mod clients;
 mod consent;
 mod credential;
@@ -55,11 +56,15 @@ pub use explain::{InForce, Origin as ValueOrigin};
 pub use introspection::{IntrospectionClient, IntrospectionSettings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use pages::PagesSettings;
+#[cfg(feature = "cedar")]
+pub(crate) use problem::closest as closest_name;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use reference::{NoSecretSource, SecretError, SecretPlace, SecretReference, SecretSource};
 pub use resource::ResourceSettings;
+#[cfg(feature = "cedar")]
+pub(crate) use rule::is_known_method;
 pub use schema::schema;
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
@@ -334,6 +339,17 @@ impl Settings {
                     if !mapped.iter().any(|claim| claim.name == name) {
                         let message = format!(
                             "tells its upstream the claim `{name}`, but no claim of the provider `{}` is mapped to it; set \
+                             `tokens.claims` or the provider's `claims`",
+                            provider.id
+                        );
+                        problems.add(&resource::section_spot(&resource.path), message);
+                    }
+                }
+                let asked = resource.cedar.iter().flat_map(|policies| policies.claims());
+                for (name, place) in asked {
+                    if !mapped.iter().any(|claim| claim.name == name) {
+                        let message = format!(
+                            "{place}: asks for the claim `{name}`, but no claim of the provider `{}` is mapped to it; set \
                              `tokens.claims` or the provider's `claims`",
                             provider.id
                         );

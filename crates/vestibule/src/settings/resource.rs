@@ -1,11 +1,13 @@
 //! `[[resource]]`: the protected MCP endpoints — public path, upstream, scopes and what the upstream receives.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
 
+use super::cedar;
 use super::credential::CredentialSettings;
 use super::identity;
 use super::problem::{Located, Problems, Spot, closest};
@@ -13,7 +15,7 @@ use super::rule;
 use super::scope::{self, ScopeDetail};
 use super::section::Section;
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
-use crate::policy::{Glob, Rule};
+use crate::policy::{CedarPolicies, Glob, Rule};
 use crate::upstream_identity::UpstreamIdentity;
 
 /// One protected MCP endpoint.
@@ -51,6 +53,8 @@ pub struct ResourceSettings {
     pub rules: Vec<Rule>,
     /// True when what no rule allows is hidden.
     pub deny_by_default: bool,
+    /// Cedar policies in the place of rules.
+    pub cedar: Option<Arc<CedarPolicies>>,
     /// Longest message that is read for the rules, in bytes.
     pub max_message_bytes: usize,
     /// Longest list, or event of a stream, that is read to be filtered, in bytes.
@@ -105,6 +109,7 @@ impl ResourceSettings {
             ca_file: None,
             rules: Vec::new(),
             deny_by_default: false,
+            cedar: None,
             max_message_bytes: 1024 * 1024,
             max_list_bytes: 8 * 1024 * 1024,
             search_tools: Glob::parse(SEARCH_TOOL).into_iter().collect(),
@@ -187,6 +192,7 @@ impl ResourceSettings {
         let timeout = section.duration("timeout");
         let documentation = section.parsed("documentation", Endpoint::parse);
         let ca_file = section.file("ca_file");
+        let cedar = cedar::read(&mut section);
         let deny_by_default = section.choice("default", &[("allow", false), ("deny", true)]);
         let rules = rule::read_all(section.sections("rule"));
         let max_message_bytes = section.size("max_message_bytes");
@@ -211,6 +217,9 @@ impl ResourceSettings {
                 format!("`{}` is not among `scopes`", foreign.join("`, `")),
             );
         }
+        let other = deny_by_default.as_ref().map(|deny| deny.spot.clone());
+        let other = other.or_else(|| rules.first().map(rule::Written::spot));
+        let cedar = cedar.checked(problems, other.as_ref());
         let deny = deny_by_default.as_ref().is_some_and(|deny| deny.value);
         if let Some(deny) = deny_by_default.filter(|deny| deny.value && rules.is_empty()) {
             problems.add(
@@ -265,6 +274,7 @@ impl ResourceSettings {
             ca_file: ca_file.map(|file| file.value),
             rules,
             deny_by_default: deny,
+            cedar,
             max_message_bytes: max_message_bytes
                 .map_or(defaults.max_message_bytes, |size| size.value),
             max_list_bytes: max_list_bytes.map_or(defaults.max_list_bytes, |size| size.value),

@@ -62,6 +62,9 @@ async fn every_configuration_in_the_documents_is_accepted() {
         if cfg!(feature = "aws") {
             all.extend(blocks(&text, "toml aws"));
         }
+        if cfg!(feature = "cedar") {
+            all.extend(blocks(&text, "toml cedar"));
+        }
         for block in all {
             let text = completed(&block, &place.0);
             let name = place.0.join("vestibule.toml");

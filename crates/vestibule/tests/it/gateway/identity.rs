@@ -158,8 +158,8 @@ async fn a_signed_identity_verifies_through_our_keys_beside_any_credential() {
                 .to_owned()
         };
         let read = |token: &str| {
-            let jws = Jws::parse(token).unwrap();
-            let typed = jws.expect_type(&[Some(IDENTITY_TOKEN_TYPE)]).unwrap();
+            let parsed = Jws::parse(token).unwrap();
+            let typed = parsed.expect_type(&[Some(IDENTITY_TOKEN_TYPE)]).unwrap();
             typed.verify(&keys).unwrap()
         };
         let first = token().await;
