@@ -75,7 +75,8 @@ impl Iam {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -173,10 +174,11 @@ fn verify(request: &http::request::Parts, body: Vec<u8>) -> Seen {
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let lines: String = names
+    let lines: Vec<String> = names
         .iter()
         .map(|name| format!("{name}:{}\n", header(name).trim()))
         .collect();
+    let lines = lines.concat();
     let canonical = [
         request.method.as_str(),
         &path.join("/"),
