@@ -33,9 +33,8 @@ pub(super) enum Verdict {
 }
 
 impl CedarPolicies {
-    pub(crate) fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
-        let none: &[(&str, &str)] = match *self {};
-        none.iter().copied()
+    pub(crate) fn claims(&self) -> std::iter::Empty<(&str, &str)> {
+        match *self {}
     }
 
     pub(super) fn looks_at_scopes(&self) -> bool {
