@@ -1,20 +1,20 @@
-// A person with a real browser before `vestibule dev`. Usage: node drive.mjs READY.json SCREENSHOTS
+// A person with a real browser before `vestibule dev`, with a store and without. Usage: node drive.mjs READY.json SCREENSHOTS BARE.json
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
-import path from 'node:path';
-import { approve, deny, inspect, launch, listener, profile, register, signIn } from './street.mjs';
+import { readFileSync } from 'node:fs';
+import { approve, deny, profile, register, signIn } from './street.mjs';
+import { JAPANESE, theatre } from './theatre.mjs';
 
-const [, , readyFile, shots] = process.argv;
+const [, , readyFile, shots, bareFile] = process.argv;
 const { issuer, mcp_url: mcpUrl, users } = JSON.parse(readFileSync(readyFile, 'utf8'));
 const [ada, second] = users;
-mkdirSync(shots, { recursive: true });
+const bare = JSON.parse(readFileSync(bareFile, 'utf8'));
 
 /** Registered without the port that the listener has: it is free on the loopback (RFC 8252 §7.3). */
 const LOOPBACK = 'http://127.0.0.1:1/callback';
 const CURSOR = 'cursor://anysphere.cursor-mcp/oauth/callback';
 const WEBSITE = 'https://app.example/callback';
 
-const browser = await launch();
+const { browser, run, look, finish } = await theatre({ issuer, shots, redirectUri: LOOPBACK });
 
 /** A website that nobody has to run. */
 const website = (context) =>
@@ -303,7 +303,7 @@ async function openConnections(page, user) {
   await page.waitForSelector('form[action="/connections/sign-out"]');
 }
 
-/** Every page once, left open for a look. */
+/** Every kind of page of `crates/vestibule/src/pages` once, left open for a look; choice.mjs has those for several providers. */
 const PAGES = {
   consent: async (page, { client, local }) => {
     await page.goto(client.authorize(local.redirectUri, 's'));
@@ -311,6 +311,10 @@ const PAGES = {
   'consent-website': async (page) => {
     const client = await register(issuer, WEBSITE, 'A client with quite a long name that goes on for a while');
     await page.goto(client.authorize(WEBSITE, 's'));
+  },
+  'consent-long': async (page, { local }) => {
+    const client = await register(issuer, LOOPBACK, 'Onewordthatgoesonandonandonandonandonandonandonandon');
+    await page.goto(client.authorize(local.redirectUri, 's'));
   },
   'consent-remember': async (page, { local }) => {
     await portalOpens(page, local, await portal(), 'localhost', 's');
@@ -349,6 +353,21 @@ const PAGES = {
   'logout-done': async (page) => {
     await page.goto(`${issuer}/logout/done`);
   },
+  'logout-remembers': async (page, { context, local }) => {
+    await website(context);
+    const client = await portal();
+    await portalOpens(page, local, client, 'localhost', 's');
+    await page.check('#remember');
+    await approve(page);
+    await signIn(page, ada);
+    await page.waitForURL(`${WEBSITE}?code=**`);
+    await page.goto(`${issuer}/logout`);
+    await page.waitForSelector('button[name=forget]');
+  },
+  'connections-no-record': async (page) => {
+    await page.goto(`${bare.issuer}/connections`);
+    assert.equal(await page.locator('form').count(), 0);
+  },
   'connections-sign-in': async (page) => {
     await page.goto(`${issuer}/connections`);
   },
@@ -380,32 +399,6 @@ const PAGES = {
   },
 };
 
-const SCREENS = {
-  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
-  desktop: { viewport: { width: 1280, height: 800 } },
-};
-
-let passed = 0;
-const failed = [];
-
-/** Runs one story in a profile of its own. */
-async function run(name, options, story) {
-  const street = { ...(await profile(browser, options)), local: await listener() };
-  try {
-    street.client = await register(issuer, LOOPBACK);
-    await story(street.page, street);
-    assert.deepEqual(street.complaints, [], 'complaints of the browser');
-    passed += 1;
-  } catch (error) {
-    failed.push(name);
-    console.error(`   FAILED: ${name}\n${error.stack}\n   at ${street.page.url()}`);
-    await street.page.screenshot({ path: path.join(shots, `failed-${failed.length}.png`) }).catch(() => {});
-  } finally {
-    street.local.close();
-    await street.context.close();
-  }
-}
-
 for (const [name, story] of Object.entries(stories)) await run(name, {}, story);
 
 const WITHOUT_SCRIPT = [
@@ -426,27 +419,8 @@ await run('without JavaScript: the landing page unfolds', { javaScriptEnabled: f
   assert.equal(await command.isVisible(), true);
 });
 
-for (const [screen, options] of Object.entries(SCREENS)) {
-  for (const colorScheme of ['light', 'dark']) {
-    for (const [name, open] of Object.entries(PAGES)) {
-      const title = `${name} ${screen} ${colorScheme}`;
-      await run(title, { ...options, colorScheme }, async (page, street) => {
-        await open(page, street);
-        await inspect(page, title);
-        await page.screenshot({ path: path.join(shots, `${name}-${screen}-${colorScheme}.png`), fullPage: true });
-      });
-    }
-  }
-}
-for (const name of ['consent', 'consent-remember', 'consent-account', 'connections', 'carry', 'launch', 'error', 'logout', 'landing']) {
-  await run(`${name} in Japanese`, { ...SCREENS.phone, locale: 'ja-JP' }, async (page, street) => {
-    await PAGES[name](page, street);
-    assert.equal(await page.getAttribute('html', 'lang'), 'ja');
-    await inspect(page, `${name} in Japanese`);
-    await page.screenshot({ path: path.join(shots, `${name}-japanese.png`), fullPage: true });
-  });
-}
-
-await browser.close();
-console.log(`   ${passed} passed, ${failed.length} failed`);
-process.exitCode = failed.length === 0 ? 0 : 1;
+await look(PAGES);
+const { consent, carry, launch, error, logout, landing, connections } = PAGES;
+const others = { 'consent-remember': PAGES['consent-remember'], 'consent-account': PAGES['consent-account'] };
+await look({ consent, ...others, connections, carry, launch, error, logout, landing }, JAPANESE);
+await finish();

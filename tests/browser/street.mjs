@@ -25,7 +25,7 @@ export const launch = () =>
       '--disable-component-update',
       '--disable-sync',
       // Nothing leaves this computer, whatever a page or the browser itself wants.
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1',
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE *.localhost, EXCLUDE 127.0.0.1',
     ],
   });
 

@@ -17,11 +17,14 @@ export class FakeBrowser {
   #username;
   #password;
   #log;
+  #request;
 
-  constructor({ username, password, log = () => {} }) {
+  /** `request` fetches one page, as the function below does: for other ways than HTTP/1.1. */
+  constructor({ username, password, log = () => {}, request = overHttp1 }) {
     this.#username = username;
     this.#password = password;
     this.#log = log;
+    this.#request = request;
   }
 
   /** Opens `url` and goes on until the browser is sent to `callback`. Returns that whole URL. */
@@ -77,7 +80,7 @@ export class FakeBrowser {
       headers['content-length'] = Buffer.byteLength(body);
       headers.origin = origin(step);
     }
-    const page = await request(url, method, headers, body);
+    const page = await this.#request(url, method, headers, body);
     for (const line of page.headers['set-cookie'] ?? []) this.#keep(line, url);
     this.#log(`${method} ${bare(url)} ${page.status}`);
     const location = page.status >= 300 && page.status < 400 ? page.headers.location : undefined;
@@ -168,7 +171,7 @@ export class FakeBrowser {
   }
 }
 
-function request(url, method, headers, body) {
+export function overHttp1(url, method, headers, body) {
   return new Promise((resolve, reject) => {
     const sent = (url.protocol === 'https:' ? https : http).request(url, { method, headers, agent: false, timeout: 30_000 }, (response) => {
       let text = '';

@@ -117,8 +117,9 @@ if [[ -z $vestibule ]]; then
     dev_command=(env -C "$root" cargo run --release --quiet --locked -- dev)
 fi
 vestibule=$(realpath "$vestibule")
-(cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo)
+(cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo --example rmcp-life)
 demo=$(realpath "$target/debug/vestibule-demo")
+rust=$(realpath "$target/debug/examples/rmcp-life")
 
 # The suite wants Node.js 22 or later; npm has one for machines that have an older one.
 suite_node=node
@@ -221,6 +222,6 @@ mkdir -p "$work/homes/authlab"
 authlab login "$public_url/mcp" --foreign-resource "$public_url/other" --timeout 30 --no-color >"$logs/authlab.log" 2>&1
 authlab scan "$public_url/mcp" --fail-under A --no-color >>"$logs/authlab.log" 2>&1
 say "the life of every client"
-node "$work/life/lives.mjs" "$work" "$vestibule" "$demo"
+node "$work/life/lives.mjs" "$work" "$vestibule" "$demo" "$rust"
 python3 "$here/life/table.py" "$work/lives.md" "$root/docs/clients.md" "$@"
 say "real clients: all passed"

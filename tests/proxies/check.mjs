@@ -4,10 +4,13 @@
 //
 // Exits with 1 and a sentence on the first thing that is not as it must be.
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
 import http2 from 'node:http2';
+import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { FakeBrowser } from '../clients/fake_browser.mjs';
+import { FakeBrowser, overHttp1 } from '../clients/fake_browser.mjs';
 
 const [publicUrl, upstreamUrl, mode] = process.argv.slice(2);
 const PAGE = 'http://localhost:6274';
@@ -18,12 +21,19 @@ function check(condition, message) {
 }
 
 async function post(path, type, body) {
-  const answer = await fetch(publicUrl + path, { method: 'POST', headers: { 'content-type': type }, body });
-  check(answer.ok, `${path} answered ${answer.status}: ${await answer.clone().text()}`);
-  return answer.json();
+  const answer = await exchange('POST', path, { 'content-type': type }, () => undefined, String(body));
+  check(answer.status < 300, `${path} answered ${answer.status}: ${answer.text}`);
+  check(answer.headers['cache-control'] === 'no-store', `${path}: cache-control is ${answer.headers['cache-control']}`);
+  return JSON.parse(answer.text);
 }
 
-/** Registration, consent, sign-in and redemption, all through the proxy. */
+/** A page for the browser: of the proxy over the HTTP/2 session, of the provider as it speaks. */
+async function page(url, method, { host, ...headers }, body) {
+  if (url.origin !== publicUrl) return overHttp1(url, method, { host, ...headers }, body);
+  return exchange(method, url.pathname + url.search, headers, () => undefined, body);
+}
+
+/** Registration, consent, sign-in and redemption, all through the proxy and over HTTP/2. */
 async function signIn() {
   const registration = { redirect_uris: [REDIRECT], token_endpoint_auth_method: 'none' };
   const { client_id } = await post('/register', 'application/json', JSON.stringify(registration));
@@ -37,7 +47,7 @@ async function signIn() {
     code_challenge_method: 'S256',
     resource,
   });
-  const browser = new FakeBrowser({ username: 'ada', password: 'any' });
+  const browser = new FakeBrowser({ username: 'ada', password: 'any', request: page });
   const back = new URL(await browser.visit(`${publicUrl}/authorize?${query}`, REDIRECT));
   const code = back.searchParams.get('code');
   check(code, `no code came back: ${back.search}`);
@@ -50,10 +60,10 @@ const session = http2.connect(publicUrl);
 await new Promise((resolve, reject) => session.once('connect', resolve).once('error', reject));
 
 /** One exchange. `onData` sees pieces of the body as they come; what it returns ends the stream. */
-function exchange(method, path, headers = {}, onData = () => undefined) {
+function exchange(method, path, headers = {}, onData = () => undefined, body = '{}') {
   return new Promise((resolve, reject) => {
     const stream = session.request({ ':method': method, ':path': path, ...headers }, { endStream: method !== 'POST' });
-    if (method === 'POST') stream.end('{}');
+    if (method === 'POST') stream.end(body);
     const answer = { status: 0, headers: {}, text: '' };
     stream.on('response', (got) => Object.assign(answer, { status: got[':status'], headers: got }));
     stream.setEncoding('utf8');
@@ -112,6 +122,37 @@ async function streams(bearer) {
   check(answer.headers['content-type'].startsWith('text/event-stream'), 'the stream is none');
   const spread = times.at(-1) - times[0];
   check(spread > 400, `8 events came within ${Math.round(spread)} ms: collected on the way`);
+}
+
+/** Small pieces in quick succession: some proxies wait whether more will come, not all in both versions. */
+async function hurries(bearer) {
+  const ways = {
+    'HTTP/2': (onData) => exchange('GET', '/mcp?probe=ticks', bearer, onData),
+    'HTTP/1.1': (onData) => streamOverHttp1(https, publicUrl, bearer, onData),
+  };
+  // Behind something else that ends TLS.
+  const plain = `http://127.0.0.1:${process.env.PLAIN}`;
+  if (process.env.PLAIN) ways['HTTP/1.1 without TLS'] = (onData) => streamOverHttp1(http, plain, bearer, onData);
+  for (const [version, stream] of Object.entries(ways)) {
+    const late = [];
+    await stream((piece) => {
+      for (const [, sent] of piece.matchAll(/^data: (\d+)$/gm)) late.push(Date.now() - Number(sent));
+      return late.length >= 60;
+    });
+    check(late.length >= 60, `${late.length} of 60 events came`);
+    const median = late.sort((a, b) => a - b)[Math.floor(late.length / 2)];
+    if (process.env.VERBOSE) console.log(`     ${process.env.PROXY}, ${mode}: an event takes ${median} ms over ${version}`);
+    check(median < 35, `an event takes ${median} ms on its way over ${version}`);
+  }
+}
+
+async function streamOverHttp1(protocol, origin, headers, onData) {
+  const { host } = new URL(publicUrl);
+  const sent = protocol.get(`${origin}/mcp?probe=ticks`, { headers: { ...headers, host }, agent: false });
+  const [answer] = await once(sent, 'response');
+  answer.setEncoding('utf8');
+  for await (const piece of answer) if (onData(piece)) break;
+  sent.destroy();
 }
 
 async function cutsOff(bearer) {
@@ -202,6 +243,7 @@ try {
   const { token, client_id } = await signIn();
   const bearer = { authorization: `Bearer ${token}` };
   await streams(bearer);
+  await hurries(bearer);
   await cutsOff(bearer);
   await identities(token, client_id);
   await attacks(token);

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The sample configurations of deploy/ with the real proxies: each in front of Vestibule, and each asking it who calls.
 #
-#   tests/proxies/run.sh [NAME…]    all, or some of nginx, caddy, envoy, traefik
+#   tests/proxies/run.sh [NAME…]    all, or some of nginx, caddy, envoy, traefik, haproxy
 #   VESTIBULE=/path/to/vestibule    that one instead of a debug build
 #
-# Needs cargo, node >= 20, python3 >= 3.11, curl and openssl. nginx and Caddy come from Debian, installed when absent;
+# Needs cargo, node >= 20, python3 >= 3.11, curl and openssl. nginx, Caddy and HAProxy come from Debian, installed when absent;
 # Envoy and Traefik are wheels from PyPI. The files of deploy/ are used as they are but for addresses, ports and the
 # names of files. Everything listens on free ports of the loopback and ends with this script, by process id. Logs go
 # below target/proxies.
@@ -43,6 +43,7 @@ stop_proxy() {
         wait "$proxy" 2>/dev/null || true
     fi
     proxy=
+    unset PLAIN
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -75,12 +76,13 @@ until_it() {
 started() { until_it "${pids[-1]}" "$@"; }
 
 wanted=("$@")
-if (($# == 0)); then wanted=(nginx caddy envoy traefik); fi
+if (($# == 0)); then wanted=(nginx caddy envoy traefik haproxy); fi
 
 PATH=$PATH:/usr/sbin
 missing=()
 command -v nginx >/dev/null || missing+=(nginx-light)
 command -v caddy >/dev/null || missing+=(caddy)
+command -v haproxy >/dev/null || missing+=(haproxy)
 if ((${#missing[@]})); then
     say "installing ${missing[*]}"
     # Nothing is started by installing it.
@@ -125,12 +127,18 @@ rm -f "$logs"/*.out "$logs"/*.log
 tls=$run/tls
 rm -rf "$tls" "$run/conf"
 mkdir -p "$tls" "$run/conf"
+# A certificate authority of this run, and a certificate of it.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=Authority of a test" \
+    -addext keyUsage=critical,keyCertSign -keyout "$tls/ca.key" -out "$tls/ca.pem" 2>/dev/null
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$tls/key.pem" -out "$tls/cert.pem" 2>/dev/null
-export NODE_EXTRA_CA_CERTS=$tls/cert.pem
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+    -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -keyout "$tls/key.pem" -out "$tls/cert.pem" 2>/dev/null
+# HAProxy finds the key by its name.
+cp "$tls/key.pem" "$tls/cert.pem.key"
+export NODE_EXTRA_CA_CERTS=$tls/ca.pem
 
-read -r front x_forwarded x_original path < <(python3 -c 'import socket
-all = [socket.socket() for _ in range(4)]
+read -r front x_forwarded x_original path plain < <(python3 -c 'import socket
+all = [socket.socket() for _ in range(5)]
 for one in all: one.bind(("127.0.0.1", 0))
 print(*[one.getsockname()[1] for one in all])')
 public_url=https://localhost:$front
@@ -192,7 +200,7 @@ sample() {
         -e "s|^mcp.example.com {|localhost:$front {|" -e "s|mcp.example.com:443|localhost:$front|g" \
         -e "s|mcp.example.com|localhost|g" -e "s|listen 443|listen 127.0.0.1:$front|" \
         -e "s|\":443\"|\"127.0.0.1:$front\"|" -e "s|0.0.0.0, port_value: 443|127.0.0.1, port_value: $front|" \
-        -e "s|port_value: 8080|port_value: $2|" -e "s|port_value: 9000|port_value: $upstream|" \
+        -e "s|bind :443 |bind 127.0.0.1:$front |" -e "s|port_value: 8080|port_value: $2|" -e "s|port_value: 9000|port_value: $upstream|" \
         -e "s|127.0.0.1:8080|127.0.0.1:$2|g" -e "s|127.0.0.1:9000|127.0.0.1:$upstream|g" \
         -e "s|/etc/traefik/vestibule.yml|$run/conf/dynamic.yml|" "$root/deploy/$1"
 }
@@ -232,20 +240,27 @@ launch() {
         sample traefik/traefik.yml "$x_forwarded" >"$conf.yml"
         env HOME="$run" "$traefik" --configFile="$conf.yml" >"$logs/$name-$mode.log" 2>&1 </dev/null &
         ;;
+    haproxy)
+        sample haproxy/vestibule.cfg "$x_forwarded" >"$conf.cfg"
+        # What its option is for happens without TLS only.
+        sed -i "s|^    bind .*|&\n    bind 127.0.0.1:$plain|" "$conf.cfg"
+        export PLAIN=$plain
+        haproxy -db -f "$conf.cfg" >"$logs/$name-$mode.log" 2>&1 </dev/null &
+        ;;
     *)
         echo "there is no proxy \`$name\`" >&2
         return 2
         ;;
     esac
     proxy=$!
-    until_it "$proxy" curl -sf --cacert "$tls/cert.pem" "$public_url/.well-known/oauth-authorization-server"
+    until_it "$proxy" curl -sf --cacert "$tls/ca.pem" "$public_url/.well-known/oauth-authorization-server"
 }
 
 # curl_says EXPECTED ARGUMENT…: status and HTTP version of an answer.
 curl_says() {
     local expected=$1 got
     shift
-    got=$(curl -s --cacert "$tls/cert.pem" -o /dev/null -w '%{http_code} %{http_version}' "$@")
+    got=$(curl -s --cacert "$tls/ca.pem" -o /dev/null -w '%{http_code} %{http_version}' "$@")
     if [[ $got != "$expected" ]]; then
         echo "curl $*: $got instead of $expected" >&2
         return 1
@@ -254,6 +269,8 @@ curl_says() {
 
 for name in "${wanted[@]}"; do
     for mode in front authz; do
+        # HAProxy cannot ask before it forwards.
+        if [[ $name == haproxy && $mode == authz ]]; then continue; fi
         began=$SECONDS
         launch "$name" "$mode"
         # Without a body: Envoy may refuse before it has come, which curl 7.88 takes for an error (RFC 9113 §8.1).

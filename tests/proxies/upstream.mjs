@@ -1,4 +1,5 @@
-// An MCP server that tells what reached it: everything goes on to the demo server, but `?probe=events`, which streams.
+// An MCP server that tells what reached it: everything goes on to the demo server, but `?probe=events` and
+// `?probe=ticks`, which stream.
 //
 //   node upstream.mjs DEMO_URL
 //
@@ -9,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const EVENTS = 20;
 const INTERVAL_MS = 150;
+const TICKS = 100;
 
 const demo = new URL(process.argv[2]);
 const seen = { opened: 0, cut: 0 };
@@ -26,6 +28,18 @@ async function events(request, response) {
   for (let index = 1; index < EVENTS && open; index++) {
     await sleep(INTERVAL_MS);
     response.write(`data: ${index}\n\n`);
+  }
+  response.end();
+}
+
+/** Every ten milliseconds, what time it is. */
+async function ticks(response) {
+  let open = true;
+  response.on('close', () => (open = false));
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+  for (let index = 0; index < TICKS && open; index++) {
+    response.write(`data: ${Date.now()}\n\n`);
+    await sleep(10);
   }
   response.end();
 }
@@ -49,6 +63,8 @@ const server = http.createServer((request, response) => {
     response.end(JSON.stringify(seen));
   } else if (url.searchParams.get('probe') === 'events') {
     events(request, response).catch(() => response.destroy());
+  } else if (url.searchParams.get('probe') === 'ticks') {
+    ticks(response).catch(() => response.destroy());
   } else {
     pass(request, response);
   }

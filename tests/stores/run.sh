@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The stores that replicas share, against real servers: Redis, PostgreSQL, and PostgreSQL behind PgBouncer. Then several
+# The stores that replicas share, against real servers: Redis, PostgreSQL, with and without TLS, and PostgreSQL behind PgBouncer. Then several
 # `vestibule serve` that share one of them, and one with a file.
 #
 #   tests/stores/run.sh [FILTER]    everything, or the tests whose names hold FILTER
@@ -43,6 +43,7 @@ missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v initdb >/dev/null || missing+=(postgresql)
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+command -v openssl >/dev/null || missing+=(openssl)
 if ((${#missing[@]})); then
     say "installing ${missing[*]}"
     # Nothing is started by installing it.
@@ -69,7 +70,21 @@ all = [socket.socket() for _ in range(int(sys.argv[1]))]
 for one in all: one.bind(("127.0.0.1", 0))
 print(*[one.getsockname()[1] for one in all])' "$1"
 }
-read -r redis_port evicting_port postgres_port bouncer_port < <(free_ports 4)
+read -r redis_port evicting_port tls_port postgres_port bouncer_port < <(free_ports 5)
+
+# A certificate for `localhost` and no other name, its authority, and an authority that has nothing to do with it.
+tls=$work/tls
+mkdir -p "$tls"
+authority() { # NAME
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \
+        -addext basicConstraints=critical,CA:TRUE -keyout "$tls/$1-key.pem" -out "$tls/$1.pem" 2>>"$logs/openssl.log"
+}
+authority ca
+authority other-ca
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
+    -keyout "$tls/key.pem" -out "$tls/request.pem" 2>>"$logs/openssl.log"
+openssl x509 -req -in "$tls/request.pem" -CA "$tls/ca.pem" -CAkey "$tls/ca-key.pem" -CAcreateserial -days 2 \
+    -extfile <(printf 'subjectAltName=DNS:localhost') -out "$tls/cert.pem" 2>>"$logs/openssl.log"
 
 # until_it WORKS…: waits for a server.
 until_it() {
@@ -88,6 +103,12 @@ redis() { # PORT NAME OPTION…
 }
 redis "$redis_port" redis --requirepass "$password" --appendonly yes
 redis "$evicting_port" evicting --maxmemory 64mb --maxmemory-policy allkeys-lru
+# TLS only, and users: one as docs/configuration.md says, one that may do nothing.
+redis 0 redis-tls --tls-port "$tls_port" --tls-cert-file "$tls/cert.pem" --tls-key-file "$tls/key.pem" \
+    --tls-ca-cert-file "$tls/ca.pem" --tls-auth-clients no --appendonly yes \
+    --user default off \
+    --user vestibule on ">$password" "~{vestibule}:*" +@read +@write +@scripting +@connection +info +scan \
+    --user nobody on ">$password" "~other:*" +ping
 
 mkdir -p "$work/postgres"
 if ((EUID == 0)); then chown "$user" "$work/postgres"; fi
@@ -99,7 +120,13 @@ chmod 644 "$work/password"
     --auth scram-sha-256 --no-sync --locale en_US.UTF-8 --encoding UTF8) >"$logs/initdb.log" 2>&1 ||
     (rm -rf "$data" && as_user "$(command -v initdb)" --pgdata "$data" --username vestibule \
         --pwfile "$work/password" --auth scram-sha-256 --no-sync --encoding UTF8) >"$logs/initdb.log" 2>&1
+# One role that comes by TLS or not at all. PostgreSQL wants a key that is its user's alone.
+cp "$tls/cert.pem" "$tls/key.pem" "$data"
+if ((EUID == 0)); then chown "$user" "$data/cert.pem" "$data/key.pem"; fi
+chmod 600 "$data/key.pem"
+sed -i '1i hostnossl all by_tls all reject' "$data/pg_hba.conf"
 as_user "$(command -v postgres)" -D "$data" -p "$postgres_port" -c listen_addresses=127.0.0.1 \
+    -c ssl=on -c ssl_cert_file=cert.pem -c ssl_key_file=key.pem \
     -c unix_socket_directories="$work/postgres" -c max_connections=300 >"$logs/postgres.log" 2>&1 </dev/null &
 pids+=($!)
 
@@ -108,6 +135,8 @@ until_it sql postgres "SELECT 1"
 sql postgres "CREATE DATABASE grants"
 sql postgres "CREATE DATABASE empty"
 sql postgres "CREATE ROLE reader LOGIN PASSWORD '$password'"
+sql postgres "CREATE ROLE by_tls LOGIN PASSWORD '$password'"
+sql postgres "CREATE DATABASE by_tls OWNER by_tls"
 sql empty "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
 
 cat >"$work/pgbouncer.ini" <<INI
@@ -129,6 +158,7 @@ pids+=($!)
 ping_redis() { [[ $(redis-cli -h 127.0.0.1 -p "$1" -a "$password" --no-auth-warning ping) == PONG ]]; }
 until_it ping_redis "$redis_port"
 until_it redis-cli -h 127.0.0.1 -p "$evicting_port" ping
+until_it redis-cli -h localhost -p "$tls_port" --tls --cacert "$tls/ca.pem" ping
 until_it env PGPASSWORD=x psql -qAt -h 127.0.0.1 -p "$bouncer_port" -U vestibule -d grants -c "SELECT 1"
 say "Redis $(redis-server --version | grep -oE 'v=[^ ]+'), $(postgres --version), $(pgbouncer --version | head -n 1)"
 
@@ -136,6 +166,9 @@ export VESTIBULE_TEST_REDIS=redis://:$password@127.0.0.1:$redis_port/0
 export VESTIBULE_TEST_REDIS_EVICTING=redis://127.0.0.1:$evicting_port/0
 export VESTIBULE_TEST_POSTGRES=postgres://vestibule:$password@127.0.0.1:$postgres_port/grants
 export VESTIBULE_TEST_POSTGRES_READER=postgres://reader:$password@127.0.0.1:$postgres_port/empty
+export VESTIBULE_TEST_TLS=$tls
+export VESTIBULE_TEST_REDIS_TLS=rediss://vestibule:$password@localhost:$tls_port/0
+export VESTIBULE_TEST_POSTGRES_TLS=postgres://by_tls:$password@localhost:$postgres_port/by_tls
 export VESTIBULE_TEST_PGBOUNCER=postgres://vestibule:$password@127.0.0.1:$bouncer_port/grants
 cd "$root"
 cargo nextest run --workspace --test stores --features "$features" --locked --profile stores --no-tests pass "$@"

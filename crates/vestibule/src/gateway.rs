@@ -25,7 +25,7 @@ use crate::limits::Limits;
 use crate::pages::{self, landing};
 use crate::policy::Policy;
 use crate::proxy::{
-    Credential, CredentialError, Endpoint, Proxy, Route, Sessions, Upstream, UpstreamTokens,
+    Credential, CredentialError, Endpoint, Proxy, Route, Sessions, Upstream, UpstreamTokens, Watch,
 };
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
@@ -161,10 +161,11 @@ impl Gateway {
         issuer: &Arc<TokenIssuer>,
         barrier: &Arc<Barrier>,
         limits: &Arc<Limits>,
-        clock: &Arc<dyn Clock>,
+        watch: &Watch,
         random: &Arc<dyn Random>,
         ways: &mut Ways,
     ) -> Result<Self, BuildError> {
+        let clock = &watch.clock;
         let origins = allowed_origins(&settings.public_url, &settings.server.allowed_origins);
         let mut doors = Vec::with_capacity(settings.resources.len());
         for resource in &settings.resources {
@@ -177,7 +178,8 @@ impl Gateway {
                 identities: Minted::default(),
             };
             let proxy = Proxy::new(outbound, tokens, Arc::clone(random));
-            let proxy = Arc::new(proxy.with_limits(Arc::clone(limits)));
+            let proxy = proxy.with_limits(Arc::clone(limits)).watched(watch.clone());
+            let proxy = Arc::new(proxy);
             let endpoint = |route: Route| {
                 let verifier = OwnTokens {
                     issuer: Arc::clone(issuer),

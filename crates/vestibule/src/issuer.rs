@@ -18,7 +18,7 @@ use vestibule_oauth::time::UnixTime;
 use vestibule_oauth::url::Origin;
 
 use crate::grants::Access;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, KeyState, SigningKeyEntry};
 use crate::seal::{Kind, SealError, Sealer};
 use crate::settings::TokenFormat;
 
@@ -37,9 +37,15 @@ pub enum IssuerError {
     Key(#[from] SigningKeyError),
     /// The ring has no key for the configured algorithm.
     #[error(
-        "the key ring has no {0} key; run `vestibule keys generate --alg {0}` or change tokens.signing_alg"
+        "the key ring has no {0} key; run `vestibule keys add FILE --alg {0}` or change tokens.signing_alg"
     )]
     NoKey(SigningAlg),
+    /// Verifiers may not know it yet.
+    #[error(
+        "the {0} key of the ring is published and not in use yet; leave tokens.signing_alg as it is until \
+         `vestibule keys rotate` has promoted it"
+    )]
+    NotInUse(SigningAlg),
 }
 
 /// Why a token was not minted.
@@ -90,10 +96,14 @@ impl TokenIssuer {
             .iter()
             .map(|entry| SigningKey::from_pem(entry.alg, &entry.pem));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let current = keys
-            .iter()
-            .position(|key| key.alg() == alg)
-            .ok_or(IssuerError::NoKey(alg))?;
+        let own = |key: &SigningKeyEntry| key.alg == alg;
+        let in_use = |key: &SigningKeyEntry| own(key) && key.life.state == KeyState::Current;
+        let current = ring.signing.iter().position(in_use);
+        let current = current.ok_or(if ring.signing.iter().any(own) {
+            IssuerError::NotInUse(alg)
+        } else {
+            IssuerError::NoKey(alg)
+        })?;
         let public = keys.iter().map(|key| key.public_jwk().clone());
         let retired = ring.retired.iter().map(|key| key.jwk.clone());
         let public: Vec<Value> = public.chain(retired).collect();

@@ -2,6 +2,7 @@
 //! provider. [`House`] is the built product; [`House::router`] is what every listener and every test talks to.
 
 pub mod admin;
+pub mod audit;
 pub mod authorization_server;
 mod authz;
 #[cfg(feature = "aws")]
@@ -16,6 +17,7 @@ pub mod health;
 pub mod issuer;
 pub mod keys;
 pub mod limits;
+pub mod metrics;
 pub mod pages;
 pub mod policy;
 pub mod provider;
@@ -42,6 +44,7 @@ use thiserror::Error;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
+use audit::Audit;
 use authorization_server::discovery::Documents;
 use authorization_server::token::Refreshes;
 use clients::ClientRegistry;
@@ -50,13 +53,15 @@ use grants::{RevokedTokens, Shelf};
 use issuer::{IssuerError, TokenIssuer};
 use keys::{KeyAges, KeyRing};
 use limits::{Limits, OriginLock};
+use metrics::Metrics;
 use provider::Provider;
+use proxy::Watch;
 use quarantine::{Barrier, Quarantine};
 use reload::ConfigState;
 use revocation::Followed;
 use seal::{NoSealingKey, Sealer};
 use settings::{ResourceSettings, Settings};
-use store::Store;
+use store::{MeasuredStore, Store};
 use ways::Ways;
 
 /// Why the house cannot be built from settings that are fine in themselves.
@@ -107,6 +112,8 @@ pub struct House {
     origin_lock: OriginLock,
     ways: Ways,
     config: Arc<ConfigState>,
+    metrics: Arc<Metrics>,
+    audit: Arc<Audit>,
 }
 
 impl House {
@@ -118,7 +125,18 @@ impl House {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Arc<Self>, BuildError> {
-        Self::build_after(None, settings, ring, store, clock, random)
+        let metrics = Arc::new(Metrics::default());
+        let store = store.map(|store| -> Arc<dyn Store> {
+            Arc::new(MeasuredStore::new(store, &settings.store.place, &metrics))
+        });
+        let parts = Parts {
+            before: None,
+            metrics,
+            store,
+            clock,
+            random,
+        };
+        parts.build(settings, ring)
     }
 
     /// A house with other settings or keys that goes on where this one is: it shares everything that has a memory —
@@ -129,26 +147,37 @@ impl House {
         settings: Settings,
         ring: &KeyRing,
     ) -> Result<Arc<Self>, BuildError> {
-        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
-        Self::build_after(
-            Some(self),
-            settings,
-            ring,
-            self.store.clone(),
+        let parts = Parts {
+            before: Some(self),
+            metrics: Arc::clone(&self.metrics),
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        };
+        parts.build(settings, ring)
+    }
+}
+
+/// What a house is built with besides its settings and keys.
+struct Parts<'a> {
+    before: Option<&'a House>,
+    metrics: Arc<Metrics>,
+    /// Watched by these metrics already.
+    store: Option<Arc<dyn Store>>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Parts<'_> {
+    /// Whatever remembers something from one request to the next is taken from `before` here.
+    fn build(self, settings: Settings, ring: &KeyRing) -> Result<Arc<House>, BuildError> {
+        let Self {
+            before,
+            metrics,
+            store,
             clock,
             random,
-        )
-    }
-
-    /// Whatever remembers something from one request to the next is taken from `before` here.
-    fn build_after(
-        before: Option<&Self>,
-        settings: Settings,
-        ring: &KeyRing,
-        store: Option<Arc<dyn Store>>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-    ) -> Result<Arc<Self>, BuildError> {
+        } = self;
         let mut ways = Ways::after(before.map(|before| &before.ways));
         let sealing = ring.sealing.iter().map(|key| (key.id, &key.secret));
         let sealer = Arc::new(Sealer::new(settings.public_url.clone(), sealing)?);
@@ -161,14 +190,17 @@ impl House {
         )?);
         let providers = settings
             .providers()
-            .map(|provider| build_provider(before, &settings, provider, &clock, &mut ways))
+            .map(|provider| {
+                build_provider(before, &settings, provider, &clock, &metrics, &mut ways)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let rotate_after = settings.rotate_keys_after;
         let key_ages = KeyAges::of(ring, settings.tokens.signing_alg, rotate_after);
         if let Some(warning) = key_ages.warning(clock.now()) {
             tracing::warn!("{warning}");
         }
-        let clients = ClientRegistry::build_after(before.map(Self::clients), &settings, &clock)?;
+        let clients = before.map(House::clients);
+        let clients = ClientRegistry::build_after(clients, &settings, &clock, &metrics)?;
         let clients = Arc::new(clients);
         let known = before.map(|before| &before.barrier);
         let barrier = Arc::new(Barrier {
@@ -182,14 +214,21 @@ impl House {
             Some(before) => before.limits.succeeded_by(limit, server, random.as_ref()),
             None => Limits::new(limit, server, Arc::clone(&clock), random.as_ref()),
         });
+        let audit = before.map(|before| before.audit.as_ref());
+        let audit = Arc::new(Audit::after(audit, settings.audit.as_ref(), &metrics));
+        let watch = Watch {
+            metrics: Arc::clone(&metrics),
+            audit: Arc::clone(&audit),
+            clock: Arc::clone(&clock),
+        };
         let gateway = Gateway::build(
-            &settings, &issuer, &barrier, &limits, &clock, &random, &mut ways,
+            &settings, &issuer, &barrier, &limits, &watch, &random, &mut ways,
         )?;
         let config = before.map_or_else(
             || Arc::new(ConfigState::loaded_at(clock.now())),
             |before| Arc::clone(&before.config),
         );
-        Ok(Arc::new(Self {
+        Ok(Arc::new(House {
             documents: Documents::render(&settings, &issuer),
             refreshes: before.map_or_else(
                 || Arc::new(Refreshes::new(random.as_ref())),
@@ -211,9 +250,13 @@ impl House {
             limits,
             ways: ways.complete(),
             config,
+            metrics,
+            audit,
         }))
     }
+}
 
+impl House {
     /// Every path this server answers; see `routes.rs`.
     pub fn router(self: &Arc<Self>) -> axum::Router {
         routes::router(Arc::clone(self))
@@ -383,6 +426,7 @@ pub(crate) fn build_provider(
     settings: &Settings,
     provider: &settings::ProviderSettings,
     clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
     ways: &mut Ways,
 ) -> Result<Provider, BuildError> {
     let name = format!("the provider `{}`", provider.id);
@@ -396,6 +440,7 @@ pub(crate) fn build_provider(
             .join(&settings.callback_path(&provider.id)),
         outbound,
         Arc::clone(clock),
+        Arc::clone(metrics),
     );
     let before = before.and_then(|before| before.provider(&provider.id));
     Ok(match before.filter(|_| ways.is_kept(&name)) {

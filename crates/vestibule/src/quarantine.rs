@@ -127,6 +127,15 @@ impl Quarantine {
         open().any(|(selector, _)| selector.matches(&presented))
     }
 
+    /// How many users and clients are shut out now.
+    pub(crate) fn count(&self, now: UnixTime) -> (usize, usize) {
+        let listed = self.listed.load();
+        let open = |until: &&UnixTime| **until > now;
+        let patterns = listed.patterns.iter().map(|(_, until)| until).filter(open);
+        let clients = listed.clients.values().filter(open).count() + patterns.count();
+        (listed.users.values().filter(open).count(), clients)
+    }
+
     /// Takes over the list as it was read. `unreadable` entries are said in the log when their number changes.
     fn replace(&self, read: HashMap<Who, UnixTime>, unreadable: usize, now: UnixTime) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,6 +217,10 @@ mod tests {
         quarantine.change(client("desk"), Some(NOW.plus(60)), NOW);
         let shut = |at| quarantine.has_client("desk", || None::<String>, at);
         assert!(shut(NOW.plus(59)) && !shut(NOW.plus(60)));
+        quarantine.change(client("name:evil*"), None, NOW);
+        quarantine.change(Who::User("ada".to_owned()), Some(NOW.plus(90)), NOW);
+        assert_eq!(quarantine.count(NOW.plus(59)), (1, 1));
+        assert_eq!(quarantine.count(NOW.plus(60)), (1, 0));
     }
 
     #[test]

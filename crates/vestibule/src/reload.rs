@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
+use crate::audit::{Event, Happened};
 use crate::keys::{KeyRing, KeyRingError};
+use crate::metrics::labels::ReloadOutcome;
 use crate::serve::{Front, ServeLimits, TlsError, tls_config};
 use crate::settings::{KeysSettings, Place, SecretSource, Settings, SettingsError, Strings};
 use crate::{BuildError, House};
@@ -32,6 +34,9 @@ use files::Prints;
 /// How often the files are looked at. A change is taken when it has stayed the same for one such interval, so that a file
 /// that is being written is not read in the middle: two to four seconds after the last write.
 pub const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a signal is called as a cause.
+const SIGHUP: &str = "SIGHUP";
 
 /// Where the configuration comes from; the same places for the life of the process.
 #[derive(Clone, Copy)]
@@ -92,6 +97,8 @@ enum Refused {
     Fixed(&'static str),
     #[error("the configuration file is not a regular file, so it cannot be read again")]
     Unreadable,
+    #[error("audit.to: {0}")]
+    Audit(#[source] std::io::Error),
 }
 
 /// How the configuration fares, for `/readyz`.
@@ -192,6 +199,12 @@ impl ConfigState {
         serde_json::to_value(self.0.load().as_ref()).unwrap_or_default()
     }
 
+    /// When the configuration in force was read, and whether it is the newest.
+    pub(crate) fn faring(&self) -> (UnixTime, bool) {
+        let faring = self.0.load();
+        (faring.loaded_at, faring.last_error.is_none())
+    }
+
     fn taken(&self, now: UnixTime) {
         self.0.store(Arc::new(Faring {
             loaded_at: now,
@@ -216,6 +229,8 @@ pub struct Reloader {
     front: Arc<Front>,
     /// What operators meet.
     admin: Option<Arc<Front>>,
+    /// What scrapers meet.
+    metrics: Option<Arc<Front>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     watched: Watched,
@@ -237,6 +252,7 @@ impl Reloader {
             following: None,
             front,
             admin: None,
+            metrics: None,
             clock,
             random,
             watched,
@@ -250,16 +266,27 @@ impl Reloader {
         self
     }
 
-    /// Watches until `shutdown`.
-    pub async fn run(mut self, mut hangup: Signal, shutdown: CancellationToken) {
+    /// With a listener for metrics.
+    #[must_use]
+    pub fn with_metrics(mut self, front: Option<Arc<Front>>) -> Self {
+        self.metrics = front;
+        self
+    }
+
+    /// Watches until `shutdown`, and gives back the house that serves then; `None` when it cannot tell.
+    pub async fn run(
+        mut self,
+        mut hangup: Signal,
+        shutdown: CancellationToken,
+    ) -> Option<Arc<House>> {
         self.follow();
         let mut look = tokio::time::interval(INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let cause = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
-                Some(()) = hangup.recv() => Some("SIGHUP"),
+                () = shutdown.cancelled() => return Some(self.house),
+                Some(()) = hangup.recv() => Some(SIGHUP),
                 _ = look.tick() => None,
             };
             // Files may be far away, and keys take their time: not on a thread that serves.
@@ -274,7 +301,7 @@ impl Reloader {
                 Ok(reloader) => reloader,
                 Err(error) => {
                     tracing::error!(%error, "the configuration is not watched any more; restart to change it");
-                    return;
+                    return None;
                 }
             };
         }
@@ -288,13 +315,32 @@ impl Reloader {
         }
     }
 
+    /// Counts a reload, and tells of it and of keys that are others than before.
+    fn tell(&self, cause: &'static str, outcome: ReloadOutcome, before: &House) {
+        self.house.metrics().reloads.inc((outcome,));
+        let mut event = Event::new(Happened::ConfigReloaded).note(cause);
+        if outcome == ReloadOutcome::Refused {
+            event = event.failed("config_refused");
+        }
+        self.house.tell_audit(&event);
+        if !(self.house.key_ages()).are_of_the_same_keys(before.key_ages()) {
+            self.house.tell_audit(&Event::new(Happened::KeyRotated));
+        }
+    }
+
     fn reload(&mut self, cause: &'static str) {
+        if cause == SIGHUP {
+            // Whoever moves files away says so like this.
+            self.house.audit().reopen();
+        }
+        let before = Arc::clone(&self.house);
         match self.take_over() {
             Ok(()) => {
                 for warning in &self.house.settings().warnings {
                     tracing::warn!("{warning}");
                 }
                 tracing::info!(cause, "configuration reloaded");
+                self.tell(cause, ReloadOutcome::Taken, &before);
             }
             Err(refused) => {
                 for problem in refused.to_string().lines() {
@@ -305,6 +351,7 @@ impl Reloader {
                     );
                 }
                 self.house.config().not_taken(refused.place());
+                self.tell(cause, ReloadOutcome::Refused, &before);
             }
         }
     }
@@ -325,9 +372,15 @@ impl Reloader {
         check_fixed(self.house.settings(), &loaded.settings)?;
         let limits = ServeLimits::from(&loaded.settings.server);
         let house = self.house.succeeded_by(loaded.settings, &loaded.ring)?;
+        house.audit().open().map_err(Refused::Audit)?;
         house.config().taken(self.clock.now());
-        if let (Some(front), Some(router)) = (&self.admin, house.admin_router()) {
-            front.replace(router, limits, None);
+        for (front, router) in [
+            (&self.admin, house.admin_router()),
+            (&self.metrics, house.metrics_router()),
+        ] {
+            if let (Some(front), Some(router)) = (front, router) {
+                front.replace(router, limits, None);
+            }
         }
         self.front.replace(house.router(), limits, loaded.tls);
         self.house = house;
@@ -350,6 +403,9 @@ fn check_fixed(old: &Settings, new: &Settings) -> Result<(), Refused> {
         return Err(Refused::Fixed(
             "whether there is an [admin], and admin.listen",
         ));
+    }
+    if old.metrics != new.metrics {
+        return Err(Refused::Fixed("[metrics]"));
     }
     if old.store != new.store {
         return Err(Refused::Fixed("[store]"));
@@ -389,6 +445,7 @@ impl Refused {
             Self::Build(_) => "keys, certificate authorities or upstreams".to_owned(),
             Self::Fixed(what) => (*what).to_owned(),
             Self::Unreadable => "configuration file".to_owned(),
+            Self::Audit(_) => "audit.to".to_owned(),
         }
     }
 }

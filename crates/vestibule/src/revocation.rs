@@ -3,6 +3,8 @@
 //! A revoked grant is marked in its record, which every refresh reads. Access tokens are opened without reading the
 //! store, so what was revoked lately is also a list in the store, in the order of time, that every replica follows.
 
+mod provider;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,12 +12,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use vestibule_oauth::secret::RefreshToken;
 use vestibule_oauth::time::UnixTime;
 
 use crate::House;
-use crate::grants::{Grant, RevokedWhy, Shelf, Shelved, StoredGrant};
-use crate::provider::{Provider, ProviderError};
+use crate::audit::{Event, Happened, Source};
+use crate::grants::{RevokedWhy, Shelf, Shelved, StoredGrant};
 use crate::seal::{Kind, Sealable};
 use crate::store::{Expect, Key, Owner, Put, Space, StoreError, Value};
 
@@ -28,16 +29,10 @@ const OVERLAP: u64 = 60;
 const PAGE: usize = 500;
 /// Tries to mark a record that others keep writing to.
 const TRIES: u32 = 20;
-/// Pauses between the tries to tell a provider that is away.
-const TELL_AGAIN: [Duration; 3] = [
-    Duration::ZERO,
-    Duration::from_secs(5),
-    Duration::from_secs(60),
-];
 
 /// An entry of the list.
 #[derive(Debug, Serialize, Deserialize)]
-struct Revocation {
+pub(crate) struct Revocation {
     /// A family, or the id of a token.
     #[serde(rename = "i")]
     id: String,
@@ -55,11 +50,12 @@ pub(crate) struct Followed(AtomicU64);
 
 impl House {
     /// Revokes a family: its access tokens are refused here at once and elsewhere within seconds, its refresh tokens
-    /// everywhere. The record, as it is then, is given back for whoever tells the provider.
+    /// everywhere. The record, as it is then, is given back for whoever tells the provider. `source`: who asked for it.
     pub(crate) async fn revoke_family(
         &self,
         family: &str,
         why: RevokedWhy,
+        source: &Source,
     ) -> Result<Option<StoredGrant>, StoreError> {
         let now = self.now();
         let until = now.plus(self.settings().tokens.access_ttl.as_secs());
@@ -75,6 +71,16 @@ impl House {
             family,
             "grant revoked"
         );
+        self.metrics().grants_revoked.inc((why,));
+        let mut event = Event::new(Happened::TokenRevoked)
+            .because(why.slug())
+            .from(source)
+            .grant(family);
+        if let Some(record) = &marked {
+            event = event.user(&record.user).client_id(&record.client_id);
+            event = event.at(&record.grant.resource);
+        }
+        self.tell_audit(&event);
         Ok(marked)
     }
 
@@ -134,50 +140,6 @@ impl House {
         let key = Key::at(Space::Revocation, self.now(), id);
         kept.within(store.put(&key, value, Expect::Any)).await?;
         Ok(())
-    }
-
-    /// Tells the provider in the background that a grant has ended.
-    pub(crate) fn tell_provider(self: &Arc<Self>, grant: &Grant) {
-        self.tell_providers(vec![grant.clone()]);
-    }
-
-    /// The same for many, one after the other: a provider has limits of its own.
-    pub(crate) fn tell_providers(self: &Arc<Self>, grants: Vec<Grant>) {
-        let house = Arc::clone(self);
-        self.refreshes().tasks.spawn(async move {
-            for grant in grants {
-                house.tell(&grant).await;
-            }
-        });
-    }
-
-    /// Gives a refresh token back that nobody wants, in the background: once, because it is in nobody's hands.
-    pub(crate) fn give_back(self: &Arc<Self>, provider: &Provider, token: RefreshToken) {
-        let (house, id) = (Arc::clone(self), provider.id().to_owned());
-        self.refreshes().tasks.spawn(async move {
-            let Some(provider) = house.provider(&id) else {
-                return;
-            };
-            if let Err(error) = provider.revoke(&token).await {
-                tracing::warn!(reason = error.slug(), cause = %error, "a refresh token that nobody has was not revoked");
-            }
-        });
-    }
-
-    async fn tell(&self, grant: &Grant) {
-        let Some(provider) = self.provider(&grant.provider) else {
-            return;
-        };
-        let (family, token) = (&grant.family, grant.provider_refresh_token());
-        for pause in TELL_AGAIN {
-            sleep(pause).await;
-            match provider.revoke(&token).await {
-                Ok(()) | Err(ProviderError::InvalidGrant(_)) => return,
-                Err(error) => {
-                    tracing::warn!(reason = error.slug(), family, cause = %error, "the provider was not told that a grant has ended");
-                }
-            }
-        }
     }
 
     /// Reads what was revoked since the last time, at any replica, and who is in quarantine. Gives the number of

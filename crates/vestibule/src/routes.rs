@@ -22,6 +22,7 @@ use crate::authorization_server::{
     refuse, register, revoke, token,
 };
 use crate::limits::{Limited, enforce};
+use crate::metrics::Exchange;
 use crate::pages::{self, landing};
 use crate::{authz, gateway, health};
 
@@ -155,9 +156,17 @@ async fn cross_origin(request: Request, next: Next) -> Response {
     response
 }
 
+/// Counts and times every request.
+async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+    let exchange = Exchange::begin(&house, &request);
+    let response = answer(&house, request, next).await;
+    exchange.end(&house, &response);
+    response
+}
+
 /// What holds for every request: it came through the front, if there is a secret between us; a development server answers
 /// only to its loopback names (DNS rebinding), and an https origin says that it is one.
-async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+async fn answer(house: &Arc<House>, request: Request, next: Next) -> Response {
     if !house
         .origin_lock()
         .admits(request.uri().path(), request.headers())
@@ -165,7 +174,7 @@ async fn every_answer(State(house): State<Arc<House>>, request: Request, next: N
         let description = "this server is reached at its public address only";
         let outside = Outside::new(ErrorCode::AccessDenied, "origin_lock", description);
         return refuse(
-            &house,
+            house,
             &outside,
             &"the request has no valid X-Vestibule-Origin",
         );

@@ -71,7 +71,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    /// Every kind, in the order of the enum.
+    pub const ALL: [Self; 16] = [
         Self::Registration,
         Self::Consent,
         Self::Flow,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use axum::response::Response;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -67,6 +68,42 @@ impl fmt::Display for ReferenceId {
         }
         Ok(())
     }
+}
+
+/// What a refusal was told under. It travels with the response, for metrics and audit; nothing of it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// As in the answer and the log.
+    pub(crate) reference: ReferenceId,
+    /// The stable word for why.
+    pub(crate) reason: &'static str,
+}
+
+impl Told {
+    pub(crate) fn new(reference: ReferenceId, reason: &'static str) -> Self {
+        Self { reference, reason }
+    }
+
+    /// The response with it.
+    pub(crate) fn on<B>(self, mut response: Response<B>) -> Response<B> {
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// What a response was told under; `None` when it is no refusal.
+    pub(crate) fn of<B>(response: &Response<B>) -> Option<Self> {
+        response.extensions().get().copied()
+    }
+}
+
+/// True for a character of a stranger's that must not be shown as it is: control characters, what ends a line, and what
+/// turns the direction of text around.
+pub(crate) fn is_unsafe_to_show(one: char) -> bool {
+    one.is_control()
+        || matches!(
+            one,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 // Plays the life of every client that can be installed before one Vestibule, and writes what happened as a table.
 //
-//   lives.mjs WORK VESTIBULE DEMO [CLIENT…]
+//   lives.mjs WORK VESTIBULE DEMO RUST [CLIENT…]
 //
-// WORK has the packages. The table goes to WORK/lives.md. Exits with 1 if a client that must do a thing did not.
+// WORK has the packages; RUST is the driver of the Rust SDK, rmcp/life.rs. The table goes to WORK/lives.md. Exits with 1 if a client that must do a thing did not.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { Inspector, McpRemote, Obedient, environment } from './processes.mjs';
 import { Street, ownPort } from './street.mjs';
 
-const [work, vestibule, demo, ...only] = process.argv.slice(2);
+const [work, vestibule, demo, rust, ...only] = process.argv.slice(2);
 const DOCUMENTS = 'https://client.example/';
 const CALLBACK = 'http://localhost/callback';
 const slug = ({ name }) => name.replace(/\W+/g, '-').toLowerCase();
@@ -21,10 +21,11 @@ function check(condition, message) {
 }
 
 const node = (file) => (name, options) => obedient(name, process.execPath, path.join(work, file), options);
+const program = (file) => (name, options) => obedient(name, file, undefined, options);
 const python = (file) => (name, options) => obedient(name, path.join(work, 'venv/bin/python'), path.join(work, 'python', file), options);
 
 function obedient(name, program, script, { street, redirect, document, env }) {
-  const args = [script, street.mcpUrl, redirect, ...(document ? [document] : [])];
+  const args = [...(script ? [script] : []), street.mcpUrl, redirect, ...(document ? [document] : [])];
   return new Obedient({ work, name, program, args, env });
 }
 
@@ -35,8 +36,9 @@ const CLIENTS = [
   { name: 'TypeScript SDK 1.32.2', open: node('typescript-v1/life.mjs'), document: true },
   { name: 'Python SDK 2.3.0', open: python('life.py'), document: true },
   { name: 'FastMCP 4.1.2', open: python('fastmcp_life.py'), document: true },
+  { name: 'Rust SDK (rmcp) 3.9.0', open: program(rust), document: true },
   { name: 'mcp-remote 0.15.1', open: (_, { street, document, env, port }) => new McpRemote({ work, mcpUrl: street.mcpUrl, document, env, port }), document: true, callback: 'http://localhost/oauth/callback' },
-  { name: 'Inspector CLI 2.12.0', open: (_, { street, env }) => new Inspector({ work, mcpUrl: street.mcpUrl, env }) },
+  { name: 'Inspector CLI 2.12.0', open: (_, { street, redirect, document, env }) => new Inspector({ work, mcpUrl: street.mcpUrl, redirect, document, env }), document: true, callback: 'http://localhost/oauth/callback' },
 ];
 
 /** The columns of the table. Each step gets the client and the street; what it returns stands in the cell. */
@@ -73,6 +75,31 @@ const STEPS = {
     const seen = street.seen();
     check(seen.codes === 1, `${seen.codes} codes`);
     if (seen.registrations > 0) return 'registers again';
+  },
+  'sign-out revokes': async ({ client, street }) => {
+    if (!client.signOut) return '–';
+    await client.signOut();
+    // Inspector would, but does not find the endpoint in what it keeps of the metadata.
+    if (street.seen().revocations === 0) return 'forgets only';
+    check((await street.refreshes(street.tokens.before)) === 'invalid_grant', 'what was signed out of goes on');
+    await whoami(client);
+  },
+  'revoked elsewhere': async ({ client, street }) => {
+    await street.revoke();
+    street.mark();
+    const outcome = await client.call('whoami').then(() => undefined, (error) => error);
+    const { requests, codes, refreshes } = street.seen();
+    check(requests.length < 60, `a loop: ${requests.length} requests`);
+    check(refreshes === 0, 'what was revoked goes on');
+    if (!outcome) {
+      check(codes === 1, `${codes} codes`);
+      return 'new sign-in';
+    }
+    // It says so; whoever uses it signs in again.
+    await client.forget();
+    await client.connect();
+    await whoami(client);
+    return 'error';
   },
   'new scope (403)': async ({ client, street }) => {
     await client.forget();

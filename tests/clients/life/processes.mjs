@@ -138,8 +138,9 @@ export class McpRemote {
 
 /** Inspector's command line: one process for each request. */
 export class Inspector {
-  constructor({ work, mcpUrl, env }) {
+  constructor({ work, mcpUrl, redirect, document, env }) {
     Object.assign(this, { work, mcpUrl, home: env.HOME });
+    this.identity = ['--callback-url', redirect, ...(document ? ['--client-metadata-url', document] : [])];
     this.env = { ...env, MCP_AUTO_OPEN_ENABLED: 'true', MCP_INSPECTOR_SECRET_STORE: 'file', MCP_STORAGE_DIR: path.join(env.HOME, 'storage') };
   }
 
@@ -164,6 +165,9 @@ export class Inspector {
     this.#tokens(() => undefined);
   }
 
+  /** Its way out is the way in again: it revokes what it had. */
+  signOut = () => this.#run(['--relogin', '--method', 'tools/list']);
+
   /** They are text in a file of secrets. */
   #tokens(change) {
     edit(this.home, (name) => name.endsWith('secrets.json'), (file) => {
@@ -178,7 +182,7 @@ export class Inspector {
 
   async #run(args) {
     const cli = path.join(this.work, 'inspector/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js');
-    const child = spawn(process.execPath, [cli, '--cli', this.mcpUrl, ...args], { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [cli, '--cli', this.mcpUrl, ...this.identity, ...args], { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
     const [out, errors] = [text(child.stdout), text(child.stderr)];
     const [code] = await within(once(child, 'exit'), args.join(' ')).catch((error) => {
       child.kill('SIGKILL');

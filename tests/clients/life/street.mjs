@@ -16,6 +16,8 @@ export class Street {
   #children = [];
   #vestibule;
   #requests = [];
+  /** The tokens that went out last, and those before them, with whose they are. */
+  tokens = {};
   #config = { keys: 'first', scopes: ['mcp:read', 'mcp:write'] };
 
   /** `documents`: metadata documents that this Vestibule knows without fetching them. */
@@ -80,10 +82,25 @@ export class Street {
     throw new Error('vestibule did not answer within 15 s');
   }
 
-  /** What has come in since the last `mark`. */
+  /** Ends the grant of the tokens that went out last, as a person does at `/connections`. */
+  async revoke() {
+    const { refresh_token: token, client_id } = this.tokens.last;
+    const answer = await fetch(`${this.publicUrl}/revoke`, { method: 'POST', body: new URLSearchParams({ token, client_id }) });
+    if (!answer.ok) throw new Error(`/revoke answered ${answer.status}`);
+  }
+
+  /** What `/token` says to the refresh token: an error, or nothing. */
+  async refreshes({ refresh_token, client_id }) {
+    const form = new URLSearchParams({ grant_type: 'refresh_token', refresh_token, client_id });
+    return (await (await fetch(`${this.publicUrl}/token`, { method: 'POST', body: form })).json()).error;
+  }
+
+  /** Forgets what has come in. */
   mark() {
     this.#requests = [];
   }
+
+  /** What has come in since the last `mark`. */
 
   seen() {
     const of = (test) => this.#requests.filter(test);
@@ -126,7 +143,9 @@ export class Street {
         answer.on('data', (part) => parts.push(part));
         answer.on('end', () => {
           try {
-            seen.error = JSON.parse(Buffer.concat(parts).toString()).error;
+            const { error, refresh_token } = JSON.parse(Buffer.concat(parts).toString());
+            seen.error = error;
+            if (refresh_token) this.tokens = { before: this.tokens.last, last: { refresh_token, client_id: seen.tokenClient } };
           } catch {
             // not JSON: the status says enough
           }
@@ -139,7 +158,9 @@ export class Street {
     response.on('close', () => onward.destroy());
     if (url.pathname === '/token') request.on('data', (part) => body.push(part));
     request.on('end', () => {
-      if (body.length) seen.grant = new URLSearchParams(Buffer.concat(body).toString()).get('grant_type');
+      if (!body.length) return;
+      const form = new URLSearchParams(Buffer.concat(body).toString());
+      Object.assign(seen, { grant: form.get('grant_type'), tokenClient: form.get('client_id') });
     });
     request.pipe(onward);
   }

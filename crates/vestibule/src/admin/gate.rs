@@ -12,7 +12,11 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN};
 
 use super::answer::AdminError;
 use crate::House;
+use crate::audit::{Event, Happened};
+use crate::metrics::Exchange;
+use crate::metrics::labels::Route;
 use crate::routes::is_named_loopback;
+use crate::telemetry::Told;
 
 /// Lets a request through, or answers it.
 pub(super) async fn guard(
@@ -20,10 +24,19 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Err(error) = admit(&house, &request) {
-        return error.respond(&house);
-    }
-    next.run(request).await
+    let exchange = Exchange::at(Route::Admin, &request);
+    let response = match admit(&house, &request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            let response = error.respond(&house);
+            let source = house.source(&request);
+            let event = Event::new(Happened::AdminRefused).from(&source);
+            house.tell_audit(&event.told(Told::of(&response)));
+            response
+        }
+    };
+    exchange.end(&house, &response);
+    response
 }
 
 /// A right token is never kept waiting by those who try wrong ones: at this length nobody gets there by trying, and

@@ -14,6 +14,7 @@ use vestibule_oauth::time::UnixTime;
 
 use super::answer::AdminError;
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::authorization_server::json;
 use crate::grants::{Grant, RevokedWhy, Shelf, StoredGrant, fingerprint};
 use crate::quarantine::{ClientSelector, Presented};
@@ -238,7 +239,9 @@ impl<'a> Book<'a> {
             return Ok(None);
         }
         let family = &record.grant.family;
-        let ended = self.house.revoke_family(family, RevokedWhy::Operator);
+        // Operators come from this computer only.
+        let (why, source) = (RevokedWhy::Operator, Source::default());
+        let ended = self.house.revoke_family(family, why, &source);
         Ok(ended.await?.map(|record| record.grant))
     }
 }
@@ -295,6 +298,7 @@ pub(super) async fn revoke(
         let found = found.ok_or(AdminError::NoGrant)?;
         let ended = book.end(&found.grant).await?;
         let count = usize::from(ended.is_some());
+        house.tell_audit(&event().grant(&family).count(count));
         house.tell_providers(ended.into_iter().collect());
         Ok(counted(1, count, 0))
     };
@@ -337,11 +341,17 @@ pub(super) async fn revoke_many(
     };
     let answer = answer.await;
     let count = ended.len();
+    house.tell_audit(&event().count(count));
     house.tell_providers(ended);
     match answer {
         Ok((matched, unreadable)) => counted(matched, count, unreadable),
         Err(error) => error.respond(&house),
     }
+}
+
+/// Each grant has an event of its own besides.
+fn event() -> Event<'static> {
+    Event::new(Happened::AdminGrantsRevoked)
 }
 
 fn counted(matched: usize, revoked: usize, unreadable: usize) -> Response {

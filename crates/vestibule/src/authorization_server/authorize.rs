@@ -25,12 +25,16 @@ use super::leave::to_provider;
 use super::remembered;
 use super::tell::{RedirectError, display_error};
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::clients::UnknownClient;
 use crate::clients::policy::Refusal;
 use crate::grants::{Asked, CheckedRequest, ClientDigest, ConsentTicket, Flow, Remembered};
 use crate::limits::{Limited, network_of};
+use crate::metrics::Reason;
+use crate::metrics::labels::AuthorizationOutcome;
 use crate::pages::{self, ConsentPage, Page, ProviderChoice, ScopeLine};
 use crate::settings::{ResourceSettings, is_silent};
+use crate::telemetry::Told;
 
 /// Longest query looked at.
 const MAX_QUERY: usize = 16 * 1024;
@@ -118,20 +122,33 @@ impl ValidAuthorization<'_> {
 
 /// Shows the consent page, or says why not.
 pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Response {
+    let source = house.source(&request);
+    let response = decide(&house, request, &source).await;
+    if let Some(told) = Told::of(&response) {
+        let event = Event::new(Happened::AuthorizeRefused).told(Some(told));
+        house.tell_audit(&event.from(&source));
+    }
+    response
+}
+
+async fn decide(house: &House, request: Request, source: &Source) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let (params, client, redirect) = match identify(&house, query).await {
+    let (params, client, redirect) = match identify(house, query).await {
         Ok(identified) => identified,
-        Err(error) => return error.respond(&house),
+        Err(error) => return error.respond(house),
     };
     let network = network_of(&request);
     if let Err(over) = house
         .limits()
         .client(Limited::Authorize, &client.id, network)
     {
-        return over.respond(&house);
+        return over.respond(house);
     }
-    match validate(&house, &params) {
-        Ok(valid) => show_or_skip(&house, request.headers(), &client, &redirect, valid).await,
+    match validate(house, &params) {
+        Ok(valid) => {
+            let headers = request.headers();
+            show_or_skip(house, headers, &client, &redirect, valid, source).await
+        }
         Err(error) => {
             // `state` goes back even when it is what was wrong; a doubled one cannot.
             let state = params.get("state").ok().flatten();
@@ -141,7 +158,7 @@ pub async fn authorize(State(house): State<Arc<House>>, request: Request) -> Res
                 slug: "authorization_request",
                 cause: error.to_string(),
             };
-            refusal.respond(&house, &redirect, state, redirect.may_redirect_unasked())
+            refusal.respond(house, &redirect, state, redirect.may_redirect_unasked())
         }
     }
 }
@@ -264,6 +281,7 @@ async fn show_or_skip(
     client: &Client,
     redirect: &MatchedRedirect,
     valid: ValidAuthorization<'_>,
+    source: &Source,
 ) -> Response {
     let (resource, state) = (valid.resource, valid.state.as_deref());
     let asked = remembered::asked(house, headers, client, redirect, state, &resource.path);
@@ -278,11 +296,19 @@ async fn show_or_skip(
         let mut allowed = providers.iter();
         allowed.find(|own| own.id() == decision.provider())
     });
+    let steps = &house.metrics().authorizations;
+    let event = |happened| {
+        let event = Event::new(happened).client(client).from(source);
+        event.at(&resource.path).scope(&valid.scope)
+    };
     let (Some(asked), Some(decision), Some(provider)) = (&asked, &decision, provider) else {
         let approved = asked.as_ref().and_then(|asked| memory.find(asked));
         let approved = approved.map(Remembered::scope);
+        steps.inc((AuthorizationOutcome::Asked, Reason::NONE));
+        house.tell_audit(&event(Happened::AuthorizeStarted));
         return consent_page(house, headers, client, redirect, valid, asked, approved);
     };
+    let skipped = event(Happened::AuthorizeConsented).because("remembered");
     let client_state = valid.state.clone();
     let (request, passed) = valid.checked(client, redirect);
     let user = decision.user().clone();
@@ -294,6 +320,8 @@ async fn show_or_skip(
                 resource = resource.path,
                 "consent page skipped: remembered"
             );
+            steps.inc((AuthorizationOutcome::Remembered, Reason::NONE));
+            house.tell_audit(&skipped);
             memory.use_now(asked, house.now());
             remembered::keep(house, response.headers_mut(), memory);
             response

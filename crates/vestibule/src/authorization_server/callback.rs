@@ -18,13 +18,17 @@ use super::leave::to_provider;
 use super::remembered;
 use super::tell::{RedirectError, deliver, display_error};
 use crate::House;
+use crate::audit::{Event, Happened};
 use crate::grants::{
     Account, AccountFlow, Code, Flow, Identify, NotThisFlow, Remembered, Returned, ReturnedAccount,
     Step, UserDigest,
 };
+use crate::metrics::Reason;
+use crate::metrics::labels::AuthorizationOutcome;
 use crate::pages::Outcome;
 use crate::provider::{Profile, Provider, ProviderError, callback_error};
 use crate::seal::{Kind, SealError};
+use crate::telemetry::Told;
 
 /// Nobody can be told but the person in front of the browser.
 #[derive(Debug, Error)]
@@ -65,10 +69,23 @@ impl Begun {
 
 /// Finishes the browser's part of a sign-in.
 pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Response {
+    let source = house.source(&request);
     let query = request.uri().query().unwrap_or_default();
     let (params, state, begun) = match find_flow(&house, request.headers(), query) {
         Ok(found) => found,
-        Err(error) => return error.respond(&house),
+        Err(error) => {
+            let response = error.respond(&house);
+            let event = Event::new(Happened::ProviderCallback).from(&source);
+            house.tell_audit(&event.told(Told::of(&response)));
+            return response;
+        }
+    };
+    let about = match &begun {
+        Begun::Client(flow) => Some((
+            flow.checked().client.clone(),
+            flow.checked().resource.clone(),
+        )),
+        Begun::Account(_) => None,
     };
     let at_home = request.uri().path() == house.settings().callback_path(begun.provider());
     let mut response = match begun {
@@ -79,6 +96,13 @@ pub async fn callback(State(house): State<Arc<House>>, request: Request) -> Resp
         },
         Begun::Account(flow) => connections::finish(&house, request.headers(), &params, flow).await,
     };
+    let mut event = Event::new(Happened::ProviderCallback)
+        .from(&source)
+        .told(Told::of(&response));
+    if let Some((client, resource)) = &about {
+        event = event.client_digest(client.as_str()).at(resource);
+    }
+    house.tell_audit(&event);
     // One sign-in, one use: whatever came of it, the cookie goes.
     let cookies = Cookies::new(&house.settings().public_url);
     cookies.clear_flow(request.headers(), response.headers_mut(), &state);
@@ -155,6 +179,8 @@ async fn answer(
             }));
         }
     };
+    let steps = &house.metrics().authorizations;
+    steps.inc((AuthorizationOutcome::Answered, Reason::NONE));
     let code = house.sealer().seal(
         &code,
         Some(house.now().plus(Code::LIFETIME)),

@@ -3,6 +3,8 @@
 //! We are the relying party here: the person signs in through the provider (`sign_in.rs`, finished by `/callback`), and a
 //! sealed cookie of a quarter of an hour says who it is. Nothing is kept for it on this side. Every form brings back a ticket
 //! that was made for this session, and a grant is ended only if its record says that it is this user's.
+//!
+//! Somebody who is in quarantine may come here all the same: seeing and ending what one has connected gives nobody access.
 
 mod end;
 mod error;
@@ -33,6 +35,7 @@ use end::Ending;
 use error::ConnectionsError;
 use list::Cursor;
 
+pub(crate) use list::has_others;
 pub(super) use sign_in::finish;
 pub use sign_in::sign_in;
 
@@ -183,6 +186,7 @@ async fn show(
         is_first,
         next: listed.next.map(|cursor| cursor.to_string()),
         notice: session.notice,
+        is_suspended: is_suspended(house, &session.account),
         may_sign_out,
         ticket: seal_ticket(house, &ticket),
     });
@@ -191,6 +195,14 @@ async fn show(
         keep_session(house, response.headers_mut(), &session);
     }
     Ok(response)
+}
+
+/// True for a user in quarantine.
+fn is_suspended(house: &House, account: &Account) -> bool {
+    house.provider(&account.provider).is_some_and(|provider| {
+        let user = house.subject(provider, &account.subject);
+        house.quarantine().has_user(&user, house.now())
+    })
 }
 
 fn ask_to_sign_in(house: &House, headers: &HeaderMap) -> Response {
@@ -254,6 +266,7 @@ async fn read_any_form(
 }
 
 async fn end_some(house: &Arc<House>, request: Request) -> Result<Response, ConnectionsError> {
+    let source = house.source(&request);
     let (_, params, mut session) = read_form(house, request).await?;
     let what = if params.has("all") {
         Ending::All
@@ -263,7 +276,7 @@ async fn end_some(house: &Arc<House>, request: Request) -> Result<Response, Conn
     // In a task of its own: whoever closes the window half-way has pressed the button all the same.
     let work = {
         let (house, account) = (Arc::clone(house), session.account.clone());
-        async move { end::end(&house, &account, what).await }
+        async move { end::end(&house, &account, what, &source).await }
     };
     let notice: Notice = match house.refreshes().tasks.spawn(work).await {
         Ok(result) => result?,

@@ -18,11 +18,17 @@ use super::respond::{self, BodyError};
 use super::same_site::foreign_site;
 use super::tell::{RedirectError, display_error};
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::grants::{ConsentTicket, Memory};
+use crate::metrics::Reason;
+use crate::metrics::labels::AuthorizationOutcome;
 use crate::seal::SealError;
+use crate::telemetry::Told;
 
 /// The ticket holds a client `state` of up to 4 KiB.
 const MAX_BODY: usize = 32 * 1024;
+/// The user said no.
+const DENIED: &str = "consent_denied";
 
 /// Why a decision does not count.
 #[derive(Debug, Error)]
@@ -72,7 +78,17 @@ pub async fn consent(house: State<Arc<House>>, request: Request) -> Response {
 }
 
 async fn decide(State(house): State<Arc<House>>, request: Request) -> Response {
-    match read(&house, request).await {
+    let source = house.source(&request);
+    let response = answer(&house, request, &source).await;
+    if let Some(told) = Told::of(&response).filter(|told| told.reason != DENIED) {
+        let event = Event::new(Happened::AuthorizeRefused).told(Some(told));
+        house.tell_audit(&event.from(&source));
+    }
+    response
+}
+
+async fn answer(house: &House, request: Request, source: &Source) -> Response {
+    match read(house, request).await {
         Ok((
             headers,
             ticket,
@@ -83,22 +99,29 @@ async fn decide(State(house): State<Arc<House>>, request: Request) -> Response {
                 another,
             },
         )) => {
+            let steps = &house.metrics().authorizations;
+            steps.inc((AuthorizationOutcome::Approved, Reason::NONE));
+            let event = Event::new(Happened::AuthorizeConsented).from(source);
+            house.tell_audit(&event.request(ticket.checked()));
             let mut response =
-                go_to_provider(&house, ticket, &provider, elsewhere, remember, another).await;
+                go_to_provider(house, ticket, &provider, elsewhere, remember, another).await;
             if another {
                 // It will be somebody else, and who is not known here.
-                connections::forget_account(&house, &headers, response.headers_mut());
+                connections::forget_account(house, &headers, response.headers_mut());
             }
             response
         }
         Ok((_, ticket, Decision::Deny { elsewhere, memory })) => {
-            let mut response = tell_denied(&house, &ticket, elsewhere);
+            let mut response = tell_denied(house, &ticket, elsewhere);
+            let told = Told::of(&response);
+            let event = Event::new(Happened::AuthorizeDenied).from(source);
+            house.tell_audit(&event.request(ticket.checked()).told(told));
             if let Some(memory) = memory {
-                remembered::keep(&house, response.headers_mut(), memory);
+                remembered::keep(house, response.headers_mut(), memory);
             }
             response
         }
-        Err(error) => error.respond(&house),
+        Err(error) => error.respond(house),
     }
 }
 
@@ -205,7 +228,7 @@ fn tell_denied(house: &House, ticket: &ConsentTicket, elsewhere: bool) -> Respon
     let refusal = RedirectError {
         code: ErrorCode::AccessDenied,
         description: "the user did not approve".to_owned(),
-        slug: "consent_denied",
+        slug: DENIED,
         cause: "the user pressed Deny".to_owned(),
     };
     let redirect = ticket.redirect();

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::client::{
-    Client, ClientId, ClientInformation, ClientMetadata, RegistrationError,
+    Client, ClientAuthMethod, ClientId, ClientInformation, ClientMetadata, RegistrationError,
 };
 use vestibule_oauth::error::ErrorCode;
 use vestibule_oauth::scope::ScopeSet;
@@ -17,7 +17,10 @@ use vestibule_oauth::secret::Secret;
 
 use super::respond::{self, BodyError, Outside, json, refuse};
 use crate::House;
+use crate::audit::{Event, Happened};
 use crate::clients::policy::Refusal;
+use crate::metrics::labels::{ClientKind, RegistrationOutcome};
+use crate::telemetry::Told;
 
 /// Real registrations are below 2 KiB.
 const MAX_BODY: usize = 16 * 1024;
@@ -71,13 +74,29 @@ impl RegisterError {
 
 /// Registers a client.
 pub async fn register(State(house): State<Arc<House>>, request: Request) -> Response {
+    let source = house.source(&request);
+    let event = Event::new(Happened::ClientRegistered).from(&source);
+    let counts = &house.metrics().registrations;
     match handle(&house, request).await {
-        Ok(information) => json(StatusCode::CREATED, &information),
-        Err(error) => error.respond(&house),
+        Ok(client) => {
+            house.tell_audit(&event.client(&client));
+            let kind = match client.auth_method {
+                ClientAuthMethod::None => ClientKind::Public,
+                _ => ClientKind::Confidential,
+            };
+            counts.inc((kind, RegistrationOutcome::Registered));
+            json(StatusCode::CREATED, &information(&house, client))
+        }
+        Err(error) => {
+            let response = error.respond(&house);
+            house.tell_audit(&event.told(Told::of(&response)));
+            counts.inc((ClientKind::Unread, RegistrationOutcome::Refused));
+            response
+        }
     }
 }
 
-async fn handle(house: &House, request: Request) -> Result<ClientInformation, RegisterError> {
+async fn handle(house: &House, request: Request) -> Result<Client, RegisterError> {
     if !house.settings().clients.registration {
         return Err(RegisterError::Off);
     }
@@ -102,7 +121,7 @@ async fn handle(house: &House, request: Request) -> Result<ClientInformation, Re
         method = client.auth_method.as_str(),
         "client registered"
     );
-    Ok(information(house, client))
+    Ok(client)
 }
 
 /// RFC 7591 §3: `Authorization: Bearer` with the operator's token, where one is configured.

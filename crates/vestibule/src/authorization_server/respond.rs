@@ -13,7 +13,7 @@ use thiserror::Error;
 use vestibule_oauth::error::{ErrorBody, ErrorCode, safe_description};
 
 use crate::House;
-use crate::telemetry::ReferenceId;
+use crate::telemetry::{ReferenceId, Told};
 
 /// What a client may know of a refusal. The cause stays in the log, under the reference.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(crate) fn refuse(house: &House, outside: &Outside, cause: &dyn std::fmt::Dis
         reference: &reference.to_string(),
     };
     let status = StatusCode::from_u16(outside.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut response = json(status, &body);
+    let mut response = Told::new(reference, outside.slug).on(json(status, &body));
     if let Some(seconds) = outside.retry_after {
         response
             .headers_mut()

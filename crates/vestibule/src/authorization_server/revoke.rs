@@ -22,6 +22,7 @@ use super::client_auth::{self, ClientRefusal};
 use super::respond::{BodyError, Outside, refuse};
 use super::token::{self, TokenError};
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::grants::{Grant, RevokedWhy, Shelf, Ticket};
 use crate::limits::{Limited, OverLimit};
 use crate::provider::ProviderError;
@@ -72,6 +73,7 @@ pub async fn revoke(State(house): State<Arc<House>>, request: Request) -> Respon
 }
 
 async fn handle(house: &Arc<House>, request: Request) -> Result<(), RevokeError> {
+    let source = house.source(&request);
     let (client, params) =
         client_auth::read_form::<RevokeError>(house, request, Limited::Revoke).await?;
     // `token_type_hint` is only a hint; our tokens say themselves what they are.
@@ -79,11 +81,11 @@ async fn handle(house: &Arc<House>, request: Request) -> Result<(), RevokeError>
     let carried = token.starts_with(Kind::Grant.prefix());
     if carried || token.starts_with(Kind::Ticket.prefix()) {
         match house.shelf() {
-            Some(shelf) => revoke_stored(house, &shelf, &client, token).await,
-            None => revoke_carried(house, &client, token).await,
+            Some(shelf) => revoke_stored(house, &shelf, &client, token, &source).await,
+            None => revoke_carried(house, &client, token, &source).await,
         }
     } else {
-        Ok(revoke_access(house, &client, token).await?)
+        Ok(revoke_access(house, &client, token, &source).await?)
     }
 }
 
@@ -94,6 +96,7 @@ async fn revoke_stored(
     shelf: &Shelf<'_>,
     client: &Client,
     token: &str,
+    source: &Source,
 ) -> Result<(), RevokeError> {
     let family = if token.starts_with(Kind::Grant.prefix()) {
         match token::move_in(house, shelf, client, &RefreshToken::new(token)).await {
@@ -113,13 +116,19 @@ async fn revoke_stored(
     if !shelved.grant.grant.is_held_by(&client.id) {
         return Ok(());
     }
-    house.revoke_family(&family, RevokedWhy::Client).await?;
+    let why = RevokedWhy::Client;
+    house.revoke_family(&family, why, source).await?;
     // As it was read: what marks a record revoked leaves the provider's token in it.
-    tell(house, &shelved.grant.grant).await
+    Ok(house.revoke_at_provider(&shelved.grant.grant).await?)
 }
 
 /// The whole family: refused here at once, dead everywhere when the provider has revoked its own token.
-async fn revoke_carried(house: &House, client: &Client, token: &str) -> Result<(), RevokeError> {
+async fn revoke_carried(
+    house: &House,
+    client: &Client,
+    token: &str,
+    source: &Source,
+) -> Result<(), RevokeError> {
     let opened = house.sealer().open::<Grant>(token, house.now()).ok();
     let Some(grant) = opened.and_then(|grant| grant.held_by(&client.id).ok()) else {
         return Ok(());
@@ -128,29 +137,30 @@ async fn revoke_carried(house: &House, client: &Client, token: &str) -> Result<(
         .now()
         .plus(house.settings().tokens.refresh_ttl.as_secs());
     house.revoked().add(&grant.family, until, house.now());
-    tell(house, &grant).await?;
+    house.revoke_at_provider(&grant).await?;
     tracing::info!(
         event = "grant.revoked",
         reason = RevokedWhy::Client.slug(),
         family = grant.family,
         "grant revoked by its client"
     );
+    house.metrics().grants_revoked.inc((RevokedWhy::Client,));
+    let event = Event::new(Happened::TokenRevoked)
+        .because(RevokedWhy::Client.slug())
+        .client(client)
+        .from(source)
+        .at(&grant.resource)
+        .grant(&grant.family);
+    house.tell_audit(&event);
     Ok(())
 }
 
-/// Tells the provider. One that is not configured any more cannot be told; here the family is dead.
-async fn tell(house: &House, grant: &Grant) -> Result<(), RevokeError> {
-    let Some(provider) = house.provider(&grant.provider) else {
-        return Ok(());
-    };
-    match provider.revoke(&grant.provider_refresh_token()).await {
-        // Dead already is what was wanted.
-        Ok(()) | Err(ProviderError::InvalidGrant(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn revoke_access(house: &House, client: &Client, token: &str) -> Result<(), StoreError> {
+async fn revoke_access(
+    house: &House,
+    client: &Client,
+    token: &str,
+    source: &Source,
+) -> Result<(), StoreError> {
     let Ok(access) = house.issuer().recognise(token, house.now()) else {
         return Ok(());
     };
@@ -163,6 +173,13 @@ async fn revoke_access(house: &House, client: &Client, token: &str) -> Result<()
         token_id = access.id,
         "access token revoked by its client"
     );
+    let event = Event::new(Happened::TokenRevoked)
+        .because(RevokedWhy::Client.slug())
+        .user(&access.subject)
+        .client(client)
+        .from(source)
+        .token(&access.id);
+    house.tell_audit(&event);
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use vestibule_oauth::url::RedirectClass;
 
 use crate::House;
 use crate::pages::{self, AnswerPage, Outcome, Page, RefusalPage, Way};
-use crate::telemetry::ReferenceId;
+use crate::telemetry::{ReferenceId, Told};
 
 /// A refusal that the client is told.
 #[derive(Debug)]
@@ -39,11 +39,12 @@ impl RedirectError {
         state: Option<&str>,
         unasked: bool,
     ) -> Response {
-        let (location, outcome) = self.location(house, redirect, state);
-        if unasked {
-            return deliver(redirect, location, outcome, false);
-        }
-        answer_page(redirect, location, outcome, Way::Click)
+        let (location, outcome, told) = self.location(house, redirect, state);
+        told.on(if unasked {
+            deliver(redirect, location, outcome, false)
+        } else {
+            answer_page(redirect, location, outcome, Way::Click)
+        })
     }
 
     /// The same for a user who asked at the consent page to carry the answer to another computer.
@@ -53,8 +54,8 @@ impl RedirectError {
         redirect: &MatchedRedirect,
         state: Option<&str>,
     ) -> Response {
-        let (location, outcome) = self.location(house, redirect, state);
-        deliver(redirect, location, outcome, true)
+        let (location, outcome, told) = self.location(house, redirect, state);
+        told.on(deliver(redirect, location, outcome, true))
     }
 
     fn location(
@@ -62,7 +63,7 @@ impl RedirectError {
         house: &House,
         redirect: &MatchedRedirect,
         state: Option<&str>,
-    ) -> (String, Outcome) {
+    ) -> (String, Outcome, Told) {
         let reference = ReferenceId::new(house.random());
         let error = self.code.as_str();
         tracing::warn!(%reference, reason = self.slug, error, cause = %self.cause, "authorization refused");
@@ -73,7 +74,7 @@ impl RedirectError {
             ErrorCode::AccessDenied => Outcome::Denied,
             _ => Outcome::Refused(description),
         };
-        (location, outcome)
+        (location, outcome, Told::new(reference, self.slug))
     }
 }
 
@@ -150,7 +151,8 @@ pub(super) fn display_error(
         reference: reference.to_string(),
         slug,
     };
-    pages::respond(status, Page::Refusal(page))
+    let response = pages::respond(status, Page::Refusal(page));
+    Told::new(reference, slug).on(response)
 }
 
 /// A redirect that nobody may keep.

@@ -22,8 +22,11 @@ use vestibule_oauth::token::TokenRequest;
 use super::client_auth;
 use super::respond::json;
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::grants::Answer;
 use crate::limits::Limited;
+use crate::metrics::labels::RefreshOutcome;
+use crate::telemetry::Told;
 
 pub(super) use error::TokenError;
 pub(crate) use flights::Refreshes;
@@ -38,19 +41,42 @@ struct Asked {
     token: RefreshToken,
     scope: Option<ScopeSet>,
     resources: Vec<String>,
+    source: Source,
 }
 
 /// Issues tokens.
 pub async fn token(State(house): State<Arc<House>>, request: Request) -> Response {
-    match handle(&house, request).await {
+    let source = house.source(&request);
+    let mut refreshes = false;
+    match handle(&house, request, &source, &mut refreshes).await {
         Ok(answer) => json(StatusCode::OK, &answer.response(house.now())),
-        Err(error) => error.respond(&house),
+        Err(error) => {
+            let response = error.respond(&house);
+            if refreshes {
+                let outcome = if response.status().is_server_error() {
+                    RefreshOutcome::Unavailable
+                } else {
+                    RefreshOutcome::Refused
+                };
+                house.metrics().refreshes.inc((outcome,));
+            }
+            let event = Event::new(Happened::TokenRefused).from(&source);
+            house.tell_audit(&event.told(Told::of(&response)));
+            response
+        }
     }
 }
 
 /// What is done to a grant is done in a task of its own: a client that hangs up must not cancel it between the
 /// provider's answer and the moment that it is kept.
-async fn handle(house: &Arc<House>, request: Request) -> Outcome {
+///
+/// `refreshes` becomes true when that is what is asked for.
+async fn handle(
+    house: &Arc<House>,
+    request: Request,
+    source: &Source,
+    refreshes: &mut bool,
+) -> Outcome {
     let (client, params) =
         client_auth::read_form::<TokenError>(house, request, Limited::Token).await?;
     let name = || client.name.as_deref();
@@ -70,6 +96,7 @@ async fn handle(house: &Arc<House>, request: Request) -> Outcome {
                 redirect_uri,
                 verifier,
                 resources,
+                source: source.clone(),
             };
             code::redeem(house, client, asked).await
         }
@@ -78,10 +105,12 @@ async fn handle(house: &Arc<House>, request: Request) -> Outcome {
             scope,
             resources,
         } => {
+            *refreshes = true;
             let asked = Asked {
                 token: refresh_token,
                 scope,
                 resources,
+                source: source.clone(),
             };
             if house.store().is_some() {
                 stored::refresh(house, client, asked).await

@@ -1,5 +1,6 @@
 //! `vestibule keys`: makes the key ring that `serve` needs, shows it, and moves its keys on (design §6).
 
+mod add;
 mod rotate;
 mod status;
 
@@ -39,6 +40,8 @@ enum KeysCommand {
         #[arg(long, requires = "out")]
         force: bool,
     },
+    /// Add a signing key of another algorithm. It is published, and `keys rotate` promotes it.
+    Add(add::AddArgs),
     /// Do the steps of a rotation that are due: publish, promote, retire. Run it once a day.
     Rotate(rotate::RotateArgs),
     /// Remove previous sealing keys, and with them the clients that registered under them.
@@ -83,6 +86,7 @@ pub(super) fn run(arguments: &KeysArgs) -> Result<(), Failure> {
     let now = SystemClock.now();
     match &arguments.command {
         KeysCommand::Generate { out, alg, force } => generate(out.as_deref(), alg, *force, now),
+        KeysCommand::Add(arguments) => add::run(arguments, now),
         KeysCommand::Rotate(arguments) => rotate::run(arguments, now),
         KeysCommand::Retire(arguments) => rotate::retire(arguments),
         KeysCommand::Status(arguments) => status::run(arguments, now),

@@ -29,7 +29,7 @@ use crate::admin;
 use crate::reload::key_ring;
 use crate::settings::{LogFormat, LogSettings, StorePlace, Strings};
 use crate::store::{self, StoreError};
-use crate::telemetry;
+use crate::telemetry::{self, is_unsafe_to_show};
 
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
@@ -43,6 +43,8 @@ const MAX_ANSWER: usize = 16 << 20;
 const DEADLINE: Duration = Duration::from_secs(600);
 /// How long the provider may take to hear of it, with the tries in between.
 const SETTLE: Duration = Duration::from_secs(90);
+/// How long audit events may take to be written at the end.
+const FLUSH: Duration = Duration::from_secs(5);
 /// All but what RFC 3986 leaves alone.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -123,12 +125,15 @@ pub(super) fn at<T>(
             ));
         }
         let house = House::build(settings, &ring, store, clock, random).map_err(Failure::usage)?;
+        // Events of operators belong there whoever does the work.
+        (house.audit().open()).map_err(|error| Failure::usage(format!("audit.to: {error}")))?;
         let desk = Desk::Here {
             operations: admin::operations(&house),
             house: Arc::clone(&house),
         };
         let done = work(&desk).await;
         house.settle(SETTLE).await;
+        house.audit().flush(FLUSH).await;
         done
     })
 }
@@ -266,7 +271,7 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     let clean = |text: &str| -> String {
         let shown = text
             .chars()
-            .map(|one| if is_unsafe(one) { '?' } else { one });
+            .map(|one| if is_unsafe_to_show(one) { '?' } else { one });
         shown.collect()
     };
     let rows: Vec<Vec<String>> = std::iter::once(head.map(str::to_owned).to_vec())
@@ -292,12 +297,6 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
         text.push('\n');
     }
     text
-}
-
-/// Control characters, and those that turn the direction of text around.
-fn is_unsafe(one: char) -> bool {
-    one.is_control()
-        || matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

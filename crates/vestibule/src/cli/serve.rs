@@ -21,6 +21,9 @@ use crate::telemetry;
 /// How long refreshes whose clients have hung up may go on after everything else has ended.
 pub(super) const SETTLE: Duration = Duration::from_secs(15);
 
+/// How long audit events that wait may take to be written at the end.
+const FLUSH: Duration = Duration::from_secs(5);
+
 /// Options of `vestibule serve`.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -60,6 +63,9 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
         let admin = settings.admin.as_ref();
         let admin = admin.map(|admin| bind(&admin.listen)).transpose();
         let admin = admin.map_err(|error| Failure::runtime(format!("admin: {error}")))?;
+        let metrics = settings.metrics.as_ref();
+        let metrics = metrics.map(|metrics| bind(&[metrics.listen])).transpose();
+        let metrics = metrics.map_err(|error| Failure::runtime(format!("metrics: {error}")))?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let announcement = announcement(&listeners, scheme, settings.public_url.as_str());
         let store = store::open(&settings.store, env, &clock, &random).await;
@@ -72,28 +78,48 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
             Arc::clone(&random),
         )
         .map_err(Failure::usage)?;
-        let front = Front::new(house.router(), limits, tls);
-        let admin_front = (house.admin_router()).map(|router| Front::new(router, limits, None));
+        (house.audit().open()).map_err(|error| Failure::Usage(format!("audit.to: {error}")))?;
+        let front = Front::of(&house, limits, tls);
+        let plain = |router| Front::new(router, limits, None);
+        let admin_front = house.admin_router().map(plain);
+        let metrics_front = house.metrics_router().map(plain);
         // Its successors share what is under way.
         let first = Arc::clone(&house);
         let reloader = Reloader::new(source, watched, house, Arc::clone(&front), clock, random)
-            .with_admin(admin_front.clone());
-        print::line(&announcement);
-        if let Some(listeners) = &admin {
-            let addresses = addresses(listeners, "http");
-            print::line(&format!("vestibule listens on {addresses} for operators"));
+            .with_admin(admin_front.clone())
+            .with_metrics(metrics_front.clone());
+        let say = |text: &str| {
+            if first.audit().has_stdout() {
+                tracing::info!("{text}");
+            } else {
+                print::line(text);
+            }
+        };
+        say(&announcement);
+        for (listeners, whom) in [(&admin, "operators"), (&metrics, "metrics")] {
+            if let Some(listeners) = listeners {
+                let addresses = addresses(listeners, "http");
+                say(&format!("vestibule listens on {addresses} for {whom}"));
+            }
         }
         let operators = async {
             if let (Some(listeners), Some(front)) = (admin, admin_front) {
                 serve(listeners, front, shutdown.clone()).await;
             }
         };
-        let ((), (), drained) = tokio::join!(
+        let scrapers = async {
+            if let (Some(listeners), Some(front)) = (metrics, metrics_front) {
+                serve(listeners, front, shutdown.clone()).await;
+            }
+        };
+        let (last, (), (), drained) = tokio::join!(
             reloader.run(hangup, shutdown.clone()),
             operators,
+            scrapers,
             serve(listeners, front, shutdown.clone())
         );
         first.settle(SETTLE).await;
+        last.unwrap_or(first).audit().flush(FLUSH).await;
         tracing::info!(aborted = drained.aborted, "stopped");
         Ok(())
     }))

@@ -1,4 +1,5 @@
 //! SIGINT and SIGTERM: the first begins an orderly end, the second ends at once. SIGHUP: read the configuration again.
+//! SIGXFSZ: no end.
 
 use std::future::Future;
 
@@ -6,6 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+
+/// On Linux, macOS and the BSDs; on MIPS and SPARC it is another number.
+const SIGXFSZ: i32 = 25;
 
 /// SIGHUP, which ends the program no more from here on.
 pub(super) fn hangup() -> Result<Signal, Failure> {
@@ -19,6 +23,8 @@ pub(super) async fn until_second<F>(
 where
     F: Future<Output = Result<(), Failure>>,
 {
+    // A limit on the size of files (`ulimit -f`) is an error of the write that meets it, as a full disk is.
+    let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).map_err(Failure::runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
     let mut next = async || {

@@ -32,6 +32,8 @@ pub use authenticate::ClientAuthError;
 pub use remote::RemoteError;
 
 use crate::BuildError;
+use crate::metrics::Metrics;
+use crate::metrics::labels::DocumentKind;
 use crate::seal::{Kind, SealError, Sealable, Sealer};
 use crate::settings::{ClientCredential, ClientSettings, PreRegistered, Settings};
 use crate::ways::{authorities, trust};
@@ -123,7 +125,7 @@ struct Known {
 impl ClientRegistry {
     /// Takes the settings. Talks to nobody.
     pub fn build(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self, BuildError> {
-        Self::build_after(None, settings, clock)
+        Self::build_after(None, settings, clock, &Arc::default())
     }
 
     /// The same with what `before` remembers: used assertions and allowances always, documents and key sets unless they
@@ -132,6 +134,7 @@ impl ClientRegistry {
         before: Option<&Self>,
         settings: &Settings,
         clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, BuildError> {
         let clients = &settings.clients;
         let authority = settings.public_url.authority();
@@ -162,11 +165,11 @@ impl ClientRegistry {
         );
         let documents = clients.metadata_documents.then(|| {
             let kept = same.and_then(|before| before.documents.clone());
-            kept.unwrap_or_else(|| Arc::new(documents(clients, &way, &throttle, clock)))
+            kept.unwrap_or_else(|| Arc::new(documents(clients, &way, &throttle, clock, metrics)))
         });
         let key_sets = match same {
             Some(before) => Arc::clone(&before.key_sets),
-            None => Arc::new(key_sets(&way, &throttle, clock)),
+            None => Arc::new(key_sets(&way, &throttle, clock, metrics)),
         };
         let keys_before = |uri: &str| {
             let known = same.iter().flat_map(|before| &before.preregistered);
@@ -373,12 +376,14 @@ fn documents(
     way: &Arc<Way>,
     throttle: &Arc<Throttle>,
     clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
 ) -> Remote<Client> {
     let private_use = clients.private_use_schemes.clone();
     Remote::new(
         Arc::clone(way),
         Arc::clone(throttle),
         Arc::clone(clock),
+        (Arc::clone(metrics), DocumentKind::Metadata),
         clients.document_max_bytes,
         Box::new(move |url, body| {
             MetadataDocument::read(url, body, &private_use).map_err(|error| error.to_string())
@@ -386,11 +391,17 @@ fn documents(
     )
 }
 
-fn key_sets(way: &Arc<Way>, throttle: &Arc<Throttle>, clock: &Arc<dyn Clock>) -> Remote<JwkSet> {
+fn key_sets(
+    way: &Arc<Way>,
+    throttle: &Arc<Throttle>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Remote<JwkSet> {
     Remote::new(
         Arc::clone(way),
         Arc::clone(throttle),
         Arc::clone(clock),
+        (Arc::clone(metrics), DocumentKind::Keys),
         MAX_KEY_SET,
         Box::new(|_, body| {
             let keys = JwkSet::parse(body).map_err(|error| error.to_string())?;

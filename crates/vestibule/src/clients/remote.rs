@@ -19,6 +19,8 @@ use vestibule_oauth::client::DocumentUrl;
 use vestibule_oauth::time::{Clock, UnixTime};
 
 use super::throttle::Throttle;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{DocumentKind, FetchOutcome};
 
 /// From the call to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -135,6 +137,8 @@ pub(super) struct Remote<T> {
     way: Arc<Way>,
     throttle: Arc<Throttle>,
     clock: Arc<dyn Clock>,
+    /// Where fetches are counted, and as what.
+    counted: (Arc<Metrics>, DocumentKind),
     max_body: usize,
     read: Read<T>,
     slots: Mutex<HashMap<String, Arc<Slot<T>>>>,
@@ -213,6 +217,7 @@ impl<T> Remote<T> {
         way: Arc<Way>,
         throttle: Arc<Throttle>,
         clock: Arc<dyn Clock>,
+        counted: (Arc<Metrics>, DocumentKind),
         max_body: usize,
         read: Read<T>,
     ) -> Self {
@@ -220,6 +225,7 @@ impl<T> Remote<T> {
             way,
             throttle,
             clock,
+            counted,
             max_body,
             read,
             slots: Mutex::default(),
@@ -291,6 +297,7 @@ impl<T> Remote<T> {
         } else {
             Err(RemoteError::Busy)
         };
+        self.count(&outcome);
         let now = self.clock.now();
         let mut state = slot.state();
         match outcome {
@@ -336,6 +343,22 @@ impl<T> Remote<T> {
                 state.fallback(now, &error)
             }
         }
+    }
+
+    fn count(&self, outcome: &Result<Fetched<T>, RemoteError>) {
+        let outcome = match outcome {
+            Ok(Fetched::New(..)) => FetchOutcome::Fetched,
+            Ok(Fetched::Unchanged(_)) => FetchOutcome::Unchanged,
+            Err(RemoteError::Address(_)) => FetchOutcome::Address,
+            Err(RemoteError::Unreachable(_)) => FetchOutcome::Unreachable,
+            Err(RemoteError::Status(_)) => FetchOutcome::Status,
+            Err(RemoteError::ContentType(_)) => FetchOutcome::ContentType,
+            Err(RemoteError::TooLarge(_)) => FetchOutcome::TooLarge,
+            Err(RemoteError::Invalid(_)) => FetchOutcome::Invalid,
+            Err(RemoteError::Busy) => FetchOutcome::Busy,
+        };
+        let (metrics, kind) = &self.counted;
+        metrics.document_fetches.inc((*kind, outcome));
     }
 
     async fn request(

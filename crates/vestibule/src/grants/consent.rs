@@ -77,6 +77,11 @@ impl ConsentTicket {
         }
     }
 
+    /// What the sign-in is for.
+    pub fn checked(&self) -> &CheckedRequest {
+        &self.request
+    }
+
     /// Path of the resource.
     pub fn resource(&self) -> &str {
         &self.request.resource

@@ -147,6 +147,11 @@ impl Flow {
 pub struct Returned(Flow);
 
 impl Returned {
+    /// What the sign-in is for.
+    pub fn checked(&self) -> &CheckedRequest {
+        &self.0.request
+    }
+
     /// Where the client is told about success or failure. The user approved this very address.
     pub fn redirect(&self) -> &MatchedRedirect {
         &self.0.request.redirect

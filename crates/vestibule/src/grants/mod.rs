@@ -29,6 +29,7 @@ pub use grant::{Grant, GrantMismatch};
 pub use memory::{Asked, Memory, Remembered, UserDigest};
 pub use revoked::RevokedTokens;
 pub use rotation::{Answer, REPLAY_WINDOW, Rotation};
+pub(crate) use shelf::UsedCode;
 pub use shelf::{Shelf, Shelved};
 pub use stored::{KeptAccess, Lease, Revoked, RevokedWhy, Standing, StoredGrant};
 pub use ticket::Ticket;

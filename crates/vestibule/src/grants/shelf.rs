@@ -31,7 +31,7 @@ pub struct Shelved {
 
 /// A code that was redeemed.
 #[derive(Debug, Serialize, Deserialize)]
-struct UsedCode {
+pub(crate) struct UsedCode {
     #[serde(rename = "f")]
     family: String,
 }

@@ -10,6 +10,7 @@ use vestibule_oauth::secret::{AccessToken, RefreshToken};
 use vestibule_oauth::time::UnixTime;
 
 use super::{Answer, Carried, Grant, Rotation, fingerprint};
+use crate::metrics::labels::Label;
 use crate::seal::{Kind, Sealable};
 
 /// Rotations that are remembered however old they are, for siblings that are slow, …
@@ -128,7 +129,7 @@ pub enum RevokedWhy {
 
 impl RevokedWhy {
     /// A stable slug for logs and metrics.
-    pub fn slug(self) -> &'static str {
+    pub const fn slug(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::User => "user",
@@ -137,6 +138,22 @@ impl RevokedWhy {
             Self::CodeReplay => "code_replay",
             Self::Provider => "provider_invalid_grant",
         }
+    }
+}
+
+impl Label for RevokedWhy {
+    const NAME: &'static str = "reason";
+    const VALUES: &'static [&'static str] = &[
+        Self::Client.slug(),
+        Self::User.slug(),
+        Self::Operator.slug(),
+        Self::Reuse.slug(),
+        Self::CodeReplay.slug(),
+        Self::Provider.slug(),
+    ];
+
+    fn index(self) -> usize {
+        self as usize
     }
 }
 

@@ -41,6 +41,32 @@ impl KeyAges {
         }
     }
 
+    /// True when the same keys are in use, and the same one waits.
+    pub fn are_of_the_same_keys(&self, other: &Self) -> bool {
+        (self.sealing, self.signing, self.next) == (other.sealing, other.signing, other.next)
+    }
+
+    /// Seconds since the signing key is in use.
+    pub fn signing_age(&self, now: UnixTime) -> u64 {
+        now.since(self.signing)
+    }
+
+    /// Seconds since the sealing key is in use.
+    pub fn sealing_age(&self, now: UnixTime) -> u64 {
+        now.since(self.sealing)
+    }
+
+    /// Seconds until the next step of a rotation is overdue, below zero when it is; `None` when there need be none.
+    pub fn due_in(&self, now: UnixTime) -> Option<i64> {
+        let due = match self.next {
+            _ if self.rotate_after == 0 => return None,
+            Some(next) => next.plus(FORGOTTEN),
+            None => self.signing.min(self.sealing).plus(self.rotate_after),
+        };
+        let seconds = |time: UnixTime| i64::try_from(time.0).unwrap_or(i64::MAX);
+        Some(seconds(due).saturating_sub(seconds(now)))
+    }
+
     /// `keys` of `/readyz`.
     pub fn report(&self, now: UnixTime) -> Value {
         let state = match self.next {
@@ -100,9 +126,13 @@ mod tests {
         assert!(ages(&ring).warning(later).is_none());
         let late = later.plus(1);
         assert_eq!(state(&ring, late), "overdue");
+        assert_eq!(ages(&ring).due_in(later), Some(0));
+        assert_eq!(ages(&ring).due_in(late), Some(-1));
+        assert_eq!(ages(&ring).signing_age(late), 90 * DAY + 1);
         assert!(ages(&ring).warning(late).unwrap().contains("90 days"));
         let never = KeyAges::of(&ring, SigningAlg::Es256, Duration::ZERO);
         assert!(never.warning(late.plus(900 * DAY)).is_none());
+        assert_eq!(never.due_in(late), None);
 
         let rotate = |ring: &KeyRing, now| {
             let rotated = ring.rotate(&Schedule::default(), When::Now, now, &SystemRandom);
@@ -110,10 +140,15 @@ mod tests {
         };
         let published = rotate(&ring, late);
         assert_eq!(state(&published, late), "rotating");
+        let week = i64::try_from(FORGOTTEN).unwrap();
+        assert_eq!(ages(&published).due_in(late), Some(week));
         let forgotten = late.plus(8 * DAY);
         assert_eq!(state(&published, forgotten), "overdue");
         let warning = ages(&published).warning(forgotten).unwrap();
         assert!(warning.contains("8 days ago"), "{warning}");
+        assert!(!ages(&ring).are_of_the_same_keys(&ages(&published)));
+        let sooner = KeyAges::of(&ring, SigningAlg::Es256, Duration::ZERO);
+        assert!(ages(&ring).are_of_the_same_keys(&sooner));
         let promoted = rotate(&published, late.plus(DAY));
         assert_eq!(
             ages(&promoted).report(late.plus(2 * DAY)),

@@ -71,8 +71,12 @@ pub(super) struct WrittenLife {
 /// The lives of one line: the sealing keys, or the signing keys of one algorithm. `what` names the line in errors.
 ///
 /// Without states the first key is the current one, as it always was; of those behind it, one that is younger was put
-/// there to become the next, and the others are previous ones.
-pub(super) fn lives(written: &[WrittenLife], what: &str) -> Result<Vec<Life>, KeyRingError> {
+/// there to become the next, and the others are previous ones. A line that `may_begin` may have a next key alone.
+pub(super) fn lives(
+    written: &[WrittenLife],
+    what: &str,
+    may_begin: bool,
+) -> Result<Vec<Life>, KeyRingError> {
     let wrong = |text: &str| Err(KeyRingError::Content(format!("{text} {what} key")));
     let count = |state| {
         written
@@ -88,7 +92,8 @@ pub(super) fn lives(written: &[WrittenLife], what: &str) -> Result<Vec<Life>, Ke
             "some {what} keys have a `state` and some have none; write `state = \"next\"` for one that is to come"
         )));
     }
-    if count(KeyState::Current) != 1 {
+    let begins = may_begin && written.len() == 1 && count(KeyState::Next) == 1;
+    if count(KeyState::Current) != 1 && !begins {
         return wrong("there must be exactly one current");
     }
     if count(KeyState::Next) > 1 {

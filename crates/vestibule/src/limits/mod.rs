@@ -10,6 +10,7 @@ pub(crate) mod network;
 mod origin_lock;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -26,9 +27,11 @@ use vestibule_oauth::time::Clock;
 
 use crate::House;
 use crate::authorization_server::{Outside, refuse};
+use crate::metrics::labels::Label;
 use crate::pages::{self, Page, RefusalPage};
+use crate::serve::PeerAddr;
 use crate::settings::{EndpointLimits, LimitSettings, Rate, ServerSettings};
-use crate::telemetry::ReferenceId;
+use crate::telemetry::{ReferenceId, Told};
 
 pub use network::Network;
 pub use origin_lock::ORIGIN_HEADER;
@@ -101,6 +104,26 @@ impl Limited {
             self,
             Self::Authorize | Self::Consent | Self::Callback | Self::Logout | Self::Connections
         )
+    }
+}
+
+impl Label for Limited {
+    const NAME: &'static str = "endpoint";
+    const VALUES: &'static [&'static str] = &[
+        "authorize",
+        "consent",
+        "callback",
+        "token",
+        "revoke",
+        "introspect",
+        "register",
+        "logout",
+        "connections",
+        "mcp",
+    ];
+
+    fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -258,6 +281,13 @@ impl Limits {
         self.take(endpoint, By::User, &[subject.as_bytes()])
     }
 
+    /// The caller's address, as far as it is known.
+    pub(crate) fn caller(&self, request: &Request) -> Option<IpAddr> {
+        let PeerAddr(peer) = request.extensions().get::<PeerAddr>()?;
+        let peer = peer.ip().to_canonical();
+        self.proxies.caller(peer, request.headers())
+    }
+
     /// Counts a wrong admin token; the error is in how many seconds another one is looked at.
     pub(crate) fn wrong_token(&self) -> Result<(), u64> {
         match &self.wrong_tokens {
@@ -309,6 +339,7 @@ pub(crate) fn network_of(request: &Request) -> Network {
 impl OverLimit {
     /// 429 with `Retry-After`: a page for people, an OAuth error for programs.
     pub(crate) fn respond(&self, house: &House) -> Response {
+        house.metrics().rate_limited.inc((self.endpoint,));
         let mut response = if self.endpoint.has_pages() {
             self.page(house)
         } else {
@@ -341,7 +372,8 @@ impl OverLimit {
             reference: reference.to_string(),
             slug: "rate_limit",
         };
-        pages::respond(StatusCode::TOO_MANY_REQUESTS, Page::Refusal(page))
+        let response = pages::respond(StatusCode::TOO_MANY_REQUESTS, Page::Refusal(page));
+        Told::new(reference, "rate_limit").on(response)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Connected {
     pub next: Option<String>,
     /// What the last form did.
     pub notice: Option<Notice>,
+    /// The user is in quarantine.
+    pub is_suspended: bool,
     /// `/logout` has something to offer.
     pub may_sign_out: bool,
     /// For every form on the page.
@@ -77,6 +79,8 @@ pub struct ConnectionLine {
     pub since: UnixTime,
     /// When it was last renewed.
     pub last_used: UnixTime,
+    /// The client is in quarantine.
+    pub is_suspended: bool,
 }
 
 #[derive(Template)]
@@ -179,6 +183,7 @@ fn write_json(response: &mut Response, page: &ConnectionsPage) {
             "kept": true,
             "signed_in": true,
             "account": list.account.name,
+            "suspended": list.is_suspended,
             "connections": list.lines.iter().map(line_json).collect::<Vec<_>>(),
             "next": list.next,
         }),
@@ -199,6 +204,7 @@ fn line_json(line: &ConnectionLine) -> Value {
         "scope": scopes.join(" "),
         "created_at": moment(line.since).machines,
         "last_used_at": moment(line.last_used).machines,
+        "suspended": line.is_suspended,
     })
 }
 

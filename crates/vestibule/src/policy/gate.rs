@@ -21,15 +21,30 @@ use super::refusal::{
 };
 use super::rule::{Kind, Target};
 use super::{Decision, Policy, Rules, Subject};
+use crate::metrics::labels::Operation;
 
 /// Proof that the policy let a request pass, with what it wants done to the answer. Only the gate makes one, and nothing
 /// is sent to an upstream without.
 #[derive(Debug)]
 pub struct Permit {
     filter: Option<Filter>,
+    /// What the body asks for, when it was read.
+    operation: Option<Operation>,
 }
 
 impl Permit {
+    fn with(filter: Option<Filter>) -> Self {
+        Self {
+            filter,
+            operation: None,
+        }
+    }
+
+    /// What the body asks for, when it was read.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        self.operation
+    }
+
     /// Makes the request's headers such that the answer can be read, if it must be.
     pub(crate) fn prepare(&self, headers: &mut HeaderMap) {
         if self.filter.is_some() {
@@ -63,7 +78,7 @@ impl Policy {
         patience: Duration,
     ) -> Result<(Permit, Request), Refused> {
         let Some(rules) = &self.0 else {
-            return Ok((Permit { filter: None }, request));
+            return Ok((Permit::with(None), request));
         };
         let subject = self.subject(
             caller.subject(),
@@ -91,15 +106,10 @@ impl Policy {
                     ..filter(subject, true, Value::Null)
                 };
                 let request = without_body(request);
-                return Ok((
-                    Permit {
-                        filter: Some(filter),
-                    },
-                    request,
-                ));
+                return Ok((Permit::with(Some(filter)), request));
             }
             Method::DELETE | Method::HEAD | Method::OPTIONS => {
-                return Ok((Permit { filter: None }, without_body(request)));
+                return Ok((Permit::with(None), without_body(request)));
             }
             _ => {
                 return Err(Refused::unfit(
@@ -126,8 +136,15 @@ impl Policy {
             modern,
             ..filter(subject, searches, id)
         });
+        let operation = Some(match &incoming {
+            Incoming::Batch(_) => Operation::Batch,
+            Incoming::One(message) => {
+                let call = message.call.as_ref();
+                call.map_or(Operation::Answer, |call| Operation::named(&call.method))
+            }
+        });
         let request = Request::from_parts(parts, Body::from(bytes));
-        Ok((Permit { filter }, request))
+        Ok((Permit { filter, operation }, request))
     }
 }
 

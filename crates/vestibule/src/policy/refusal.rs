@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use vestibule_guard::Refusal;
 
 use super::rule::{Kind, Target};
-use crate::telemetry::ReferenceId;
+use crate::metrics::labels::PolicyDecision;
+use crate::telemetry::{ReferenceId, Told};
 
 pub(super) const PARSE_ERROR: i32 = -32700;
 pub(super) const INVALID_REQUEST: i32 = -32600;
@@ -75,6 +76,32 @@ impl Refused {
         }
     }
 
+    /// A stable word for why.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unfit { reason, .. } => reason,
+            Self::Unknown { .. } => "not_entitled",
+            Self::Scopes { refusal, .. } => refusal.reason(),
+        }
+    }
+
+    /// What was asked for, as far as it was understood: `tools/call:echo`. A stranger chose the words.
+    pub(crate) fn what(&self) -> Option<&str> {
+        match self {
+            Self::Unfit { .. } => None,
+            Self::Unknown { what, .. } | Self::Scopes { what, .. } => Some(what),
+        }
+    }
+
+    /// The same for the metrics.
+    pub(crate) fn decision(&self) -> PolicyDecision {
+        match self {
+            Self::Unfit { .. } => PolicyDecision::Unfit,
+            Self::Unknown { .. } => PolicyDecision::NotEntitled,
+            Self::Scopes { .. } => PolicyDecision::NeedsScopes,
+        }
+    }
+
     /// The response, after a line in the log.
     pub(crate) fn into_response(
         self,
@@ -82,7 +109,8 @@ impl Refused {
         path: &str,
         subject: &str,
     ) -> Response {
-        match self {
+        let told = Told::new(reference, self.reason());
+        told.on(match self {
             Self::Unfit {
                 status,
                 code,
@@ -108,7 +136,7 @@ impl Refused {
                 tracing::info!(%reference, reason = refusal.reason(), path, subject, ?what, "request refused");
                 refusal.referenced(reference.to_string()).into_response()
             }
-        }
+        })
     }
 }
 

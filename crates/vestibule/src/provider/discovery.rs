@@ -15,7 +15,9 @@ use vestibule_oauth::metadata::ProviderMetadata;
 use vestibule_oauth::time::{Clock, UnixTime};
 use vestibule_oauth::url::{Endpoint, Issuer};
 
-use super::ProviderError;
+use super::{ProviderError, ask};
+use crate::metrics::Metrics;
+use crate::metrics::labels::ProviderEndpoint;
 use crate::settings::{Endpoints, ProviderSettings};
 
 /// Seconds a document is used before it is fetched again.
@@ -42,6 +44,7 @@ pub struct Discovery {
     endpoints: Endpoints,
     outbound: Outbound,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     known: ArcSwapOption<Known>,
     /// Held while fetching, so that a hundred sign-ins cause one request; holds the last failure.
     fetching: Mutex<Option<(UnixTime, String)>>,
@@ -49,7 +52,12 @@ pub struct Discovery {
 
 impl Discovery {
     /// Knows where to look; looks later.
-    pub fn new(settings: &ProviderSettings, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        settings: &ProviderSettings,
+        outbound: Outbound,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             issuer: settings.issuer.clone(),
             timeout: settings.timeout,
@@ -57,6 +65,7 @@ impl Discovery {
             endpoints: settings.endpoints.clone(),
             outbound,
             clock,
+            metrics,
             known: ArcSwapOption::empty(),
             fetching: Mutex::new(None),
         }
@@ -189,11 +198,8 @@ impl Discovery {
             deadline: self.timeout,
             max_body: MAX_DOCUMENT,
         };
-        let response = self
-            .outbound
-            .fetch(request, limits)
-            .await
-            .map_err(ProviderError::unavailable)?;
+        let endpoint = ProviderEndpoint::Discovery;
+        let response = ask(&self.outbound, &self.metrics, endpoint, request, limits).await?;
         if !response.status().is_success() {
             return Err(ProviderError::unavailable(format!(
                 "{url} answered {}",

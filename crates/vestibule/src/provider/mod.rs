@@ -17,14 +17,19 @@ mod userinfo;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use serde_json::{Map, Value};
 
-use vestibule_guard::fetch::Outbound;
+use vestibule_guard::fetch::{FetchLimits, Outbound};
 use vestibule_oauth::pkce::CodeChallenge;
 use vestibule_oauth::scope::{OFFLINE_ACCESS, ScopeSet};
 use vestibule_oauth::secret::{AccessToken, RefreshToken};
 use vestibule_oauth::time::{Clock, UnixTime};
 
+use crate::metrics::Metrics;
+use crate::metrics::labels::{ProviderEndpoint, ProviderOutcome};
 use crate::settings::{ClaimMapping, ProviderSettings, is_silent};
 
 pub(crate) use claims::groups;
@@ -46,6 +51,7 @@ pub struct Provider {
     outbound: Outbound,
     discovery: Arc<Discovery>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
 }
 
 /// Who signed in, from a verified ID token or from the provider's API.
@@ -119,9 +125,11 @@ impl Provider {
         callback: String,
         outbound: Outbound,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let profile = settings.preset;
-        let discovery = Discovery::new(&settings, outbound.clone(), Arc::clone(&clock));
+        let way = outbound.clone();
+        let discovery = Discovery::new(&settings, way, Arc::clone(&clock), Arc::clone(&metrics));
         let discovery = Arc::new(discovery);
         Self {
             settings,
@@ -131,6 +139,7 @@ impl Provider {
             outbound,
             discovery,
             clock,
+            metrics,
         }
     }
 
@@ -238,6 +247,28 @@ impl Provider {
     pub async fn ready(&self) -> Result<(), ProviderError> {
         self.discovery.metadata().await.map(drop)
     }
+}
+
+/// Asks the provider, and measures how long it takes to answer.
+async fn ask(
+    outbound: &Outbound,
+    metrics: &Metrics,
+    endpoint: ProviderEndpoint,
+    request: Request<Full<Bytes>>,
+    limits: FetchLimits,
+) -> Result<Response<Bytes>, ProviderError> {
+    let durations = &metrics.provider_durations;
+    let timing = durations.begin((endpoint, ProviderOutcome::Abandoned));
+    let response = outbound.fetch(request, limits).await;
+    let outcome = match response.as_ref().map(Response::status) {
+        Ok(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            ProviderOutcome::Refused
+        }
+        Ok(status) if status.is_success() || status.is_redirection() => ProviderOutcome::Done,
+        Ok(_) | Err(_) => ProviderOutcome::Unavailable,
+    };
+    timing.end((endpoint, outcome));
+    response.map_err(ProviderError::unavailable)
 }
 
 fn form_urlencoded() -> url::form_urlencoded::Serializer<'static, String> {

@@ -91,6 +91,8 @@ pub enum Revocation {
     Alone,
     /// Perhaps the user's session, or every token of the application: a token that nobody needs is better dropped.
     More,
+    /// Every token that the application has of this user. A token is revoked there only with the last grant of the user.
+    Everything,
 }
 
 /// How a browser is signed out at the provider.
@@ -256,6 +258,8 @@ pub static AUTH0: Profile = Profile {
     ],
     // Every claim of the scopes is in the ID token, and userinfo is rate limited for each user.
     userinfo_has_more: false,
+    // In tenants with "Refresh Token Revocation Deletes Grant".
+    revocation: Revocation::Everything,
     token_auth_default: TokenEndpointAuth::Post,
     ..STANDARD
 };
@@ -279,6 +283,8 @@ pub static GOOGLE: Profile = Profile {
         ("username", "email"),
     ],
     userinfo_has_more: false,
+    // What is revoked is the user's consent for the application.
+    revocation: Revocation::Everything,
     end_session: EndSession::None,
     token_auth_default: TokenEndpointAuth::Post,
     ..STANDARD
@@ -288,6 +294,8 @@ pub static GOOGLE: Profile = Profile {
 pub static KEYCLOAK: Profile = Profile {
     name: "keycloak",
     label: "Keycloak",
+    // With a refresh token it ends what the client has in every session of the user, and the user's consent.
+    revocation: Revocation::Everything,
     ..STANDARD
 };
 

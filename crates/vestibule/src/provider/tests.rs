@@ -23,6 +23,7 @@ fn provider(issuer: &str, change: impl FnOnce(&mut ProviderSettings)) -> Provide
         "https://m.example/callback".to_owned(),
         Outbound::new(AddressPolicy::Configured, &Trust::nobody().unwrap()),
         Arc::new(ManualClock::new(UnixTime(1))),
+        Arc::default(),
     )
 }
 

@@ -18,7 +18,8 @@ use vestibule_oauth::secret::{AccessToken, AuthorizationCode, IdToken, RefreshTo
 
 use super::id_token::{self, ExpectedIdToken};
 use super::profile::{IdentitySource, TokenEndpointAuth};
-use super::{Identity, Provider, ProviderError, ProviderTokens, Refreshed, form_urlencoded};
+use super::{Identity, Provider, ProviderError, ProviderTokens, Refreshed, ask, form_urlencoded};
+use crate::metrics::labels::ProviderEndpoint;
 
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -130,7 +131,8 @@ impl Provider {
                 ("token_type_hint", "refresh_token"),
             ],
         };
-        let response = self.post(endpoint, &form, &metadata).await?;
+        let kind = ProviderEndpoint::Revocation;
+        let response = self.post(kind, endpoint, &form, &metadata).await?;
         if response.status().is_success() {
             Ok(())
         } else {
@@ -156,7 +158,8 @@ impl Provider {
                 Some(keys)
             }
         };
-        let response = self.post(endpoint, form, &metadata).await?;
+        let kind = ProviderEndpoint::Token;
+        let response = self.post(kind, endpoint, form, &metadata).await?;
         // GitHub answers errors with 200.
         if response.status() != StatusCode::OK
             || serde_json::from_slice::<ErrorAnswer>(response.body()).is_ok()
@@ -250,6 +253,7 @@ impl Provider {
 
     async fn post(
         &self,
+        kind: ProviderEndpoint,
         endpoint: &str,
         form: &[(&str, &str)],
         metadata: &ProviderMetadata,
@@ -259,10 +263,7 @@ impl Provider {
             deadline: self.settings.timeout,
             max_body: MAX_ANSWER,
         };
-        self.outbound
-            .fetch(request, limits)
-            .await
-            .map_err(ProviderError::unavailable)
+        ask(&self.outbound, &self.metrics, kind, request, limits).await
     }
 
     fn form_request(

@@ -12,7 +12,8 @@ use vestibule_oauth::secret::AccessToken;
 
 use super::profile::IdentitySource;
 use super::token_endpoint::fault;
-use super::{Identity, Provider, ProviderError};
+use super::{Identity, Provider, ProviderError, ask};
+use crate::metrics::labels::ProviderEndpoint;
 use crate::settings::Userinfo;
 
 /// Userinfo is a few kilobytes, with many groups some dozens.
@@ -143,11 +144,8 @@ impl Provider {
             deadline: self.settings.timeout,
             max_body: MAX_ANSWER,
         };
-        let response = self
-            .outbound
-            .fetch(request, limits)
-            .await
-            .map_err(ProviderError::unavailable)?;
+        let kind = ProviderEndpoint::Userinfo;
+        let response = ask(&self.outbound, &self.metrics, kind, request, limits).await?;
         read(&response).map(Some)
     }
 }

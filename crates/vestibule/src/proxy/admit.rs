@@ -6,7 +6,8 @@ use vestibule_guard::{Caller, VerifyToken};
 
 use super::credential::{self, CredentialError, IdentityHeaders, UpstreamTokens};
 use super::{Endpoint, path, problem};
-use crate::telemetry::ReferenceId;
+use crate::audit::Source;
+use crate::telemetry::{ReferenceId, Told};
 
 /// A request that may be forwarded.
 pub(crate) struct Admitted<X> {
@@ -34,24 +35,32 @@ where
         if !self.origins.allow(headers) {
             return Err(problem::forbidden_origin());
         }
-        let caller = self.authenticate(headers, uri.query()).await?;
+        let caller = match self.authenticate(headers, uri.query()).await {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                // The address of the caller is the proxy's to know.
+                let nobody = Source::default();
+                self.proxy.turned_away(&self.route, &refusal, &nobody);
+                return Err(refusal);
+            }
+        };
         if let Some(too_many) = self.proxy.count(&self.route, &caller) {
             return Err(too_many);
         }
         let refused = |reason, cause: &dyn std::fmt::Display| {
             let reference = ReferenceId::new(self.proxy.random.as_ref());
             tracing::warn!(%reference, path = %self.route.path, reason, %cause, "request not admitted");
-            reference
+            Told::new(reference, reason)
         };
         // Nobody shows us the body here, and what was not judged is not admitted.
         if self.route.policy.reads_bodies() {
             let cause = "the resource has rules, which only the gateway can apply";
-            refused("policy_needs_body", &cause);
-            return Err(problem::forbidden_here());
+            let told = refused("policy_needs_body", &cause);
+            return Err(told.on(problem::forbidden_here()));
         }
         if let Err(error) = path::target(&self.route.path, &self.route.upstream, uri) {
-            refused("path", &error);
-            return Err(problem::forbidden_path());
+            let told = refused("path", &error);
+            return Err(told.on(problem::forbidden_path()));
         }
         if self.route.credential.signs_requests() {
             let cause = "the upstream wants signed requests, and only who sends one can sign it";
@@ -71,8 +80,9 @@ where
                 identity,
             }),
             Err(error) => {
-                let reference = refused("upstream_credential", &error);
-                Err(match error {
+                let told = refused("upstream_credential", &error);
+                let reference = told.reference;
+                Err(told.on(match error {
                     CredentialError::SignInAgain => {
                         let refusal = self.route.resource.refused_upstream();
                         refusal.referenced(reference.to_string()).into_response()
@@ -82,7 +92,7 @@ where
                         "The sign-in cannot be checked at the moment",
                         reference,
                     ),
-                })
+                }))
             }
         }
     }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::{Method, StatusCode, Version};
+use http_body_util::BodyExt as _;
 use thiserror::Error;
 use vestibule_guard::fetch::FetchError;
 use vestibule_guard::{Caller, Refusal};
@@ -17,8 +18,12 @@ use super::session::{self, UnknownSession};
 use super::signing::{self, UnreadBody};
 use super::upload::Upload;
 use super::{Proxy, Route, headers, path, problem, rewrite};
+use crate::metrics::labels::UpstreamOutcome;
 use crate::policy::{FilterError, Permit};
-use crate::telemetry::ReferenceId;
+use crate::telemetry::{ReferenceId, Told};
+
+/// Somebody brought a session that another caller opened.
+pub(super) const SESSION_OF_ANOTHER: &str = "session_of_another";
 
 /// Why the client gets an answer of ours.
 #[derive(Debug, Error)]
@@ -63,7 +68,7 @@ impl ForwardError {
             Self::Switched => "upstream_switched_protocols",
             Self::OurCredentialRefused => "upstream_refused_our_credential",
             Self::Refused(refusal) => refusal.reason(),
-            Self::Session(_) => "session_of_another",
+            Self::Session(_) => SESSION_OF_ANOTHER,
             Self::Filter(_) => "list_unfit",
         }
     }
@@ -85,7 +90,8 @@ pub(super) async fn forward<T: UpstreamTokens>(
                 reason = error.reason(), cause = %error,
                 "request not forwarded"
             );
-            explain(route, error, reference)
+            let told = Told::new(reference, error.reason());
+            told.on(explain(route, error, reference))
         }
     }
 }
@@ -135,18 +141,24 @@ async fn exchange<T: UpstreamTokens>(
     let told: Vec<_> = route.identity.names().cloned().collect();
     signing::sign(&route.credential, &mut upstream, &signed, &told).await?;
 
+    let watch = proxy.watch.as_ref();
+    let durations = watch.map(|watch| &watch.metrics.upstream_durations);
+    let timing = durations.map(|durations| durations.begin((UpstreamOutcome::Abandoned,)));
     let sending = proxy.outbound.stream(upstream, Duration::MAX);
     let response = tokio::select! {
-        response = sending => response,
-        () = progress.silence(route.header_timeout) => return Err(ForwardError::Silent),
+        response = sending => response.map_err(|error| {
+            if progress.is_too_long() {
+                ForwardError::TooLarge(route.max_body_bytes)
+            } else {
+                error.into()
+            }
+        }),
+        () = progress.silence(route.header_timeout) => Err(ForwardError::Silent),
     };
-    let response = match response {
-        Ok(response) => response,
-        Err(_) if progress.is_too_long() => {
-            return Err(ForwardError::TooLarge(route.max_body_bytes));
-        }
-        Err(error) => return Err(error.into()),
-    };
+    if let Some(timing) = timing {
+        timing.end((outcome(&response),));
+    }
+    let response = response?;
 
     let (mut parts, body) = response.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -160,10 +172,28 @@ async fn exchange<T: UpstreamTokens>(
     if let Some(sessions) = &route.sessions {
         sessions.close(&route.resource.uri, caller, &mut parts.headers);
     }
-    let mut answer = Response::new(Body::new(body));
+    let stream = watch.filter(|_| rewrite::is_event_stream(&parts.headers));
+    let body = match stream.map(|watch| watch.metrics.active_streams.up()) {
+        None => Body::new(body),
+        // Open for as long as somebody holds its body.
+        Some(open) => Body::new(body.map_frame(move |frame| {
+            let _ = &open;
+            frame
+        })),
+    };
+    let mut answer = Response::new(body);
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     Ok(permit.apply(answer).await?)
+}
+
+fn outcome<B>(response: &Result<Response<B>, ForwardError>) -> UpstreamOutcome {
+    match response {
+        Ok(response) => UpstreamOutcome::of(response.status()),
+        Err(ForwardError::Silent) => UpstreamOutcome::Silent,
+        Err(ForwardError::TooLarge(_)) => UpstreamOutcome::Abandoned,
+        Err(_) => UpstreamOutcome::Unreachable,
+    }
 }
 
 fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Response {

@@ -12,10 +12,11 @@ mod problem;
 pub(crate) mod rewrite;
 mod session;
 mod signing;
+mod told;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -25,16 +26,22 @@ use vestibule_guard::cors::{self, Origins};
 use vestibule_guard::fetch::Outbound;
 use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyToken};
 use vestibule_oauth::random::Random;
+use vestibule_oauth::time::Clock;
 use vestibule_oauth::well_known;
 
+use crate::audit::Audit;
 use crate::limits::{Limited, Limits};
+use crate::metrics::Metrics;
+use crate::metrics::labels::Operation;
 use crate::policy::Policy;
-use crate::telemetry::ReferenceId;
+use crate::telemetry::{ReferenceId, Told};
 use crate::upstream_identity::UpstreamIdentity;
 
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
 pub use self::path::{Upstream, UpstreamError};
 pub use self::session::Sessions;
+
+use self::forward::SESSION_OF_ANOTHER;
 
 /// One public path and the MCP server behind it.
 #[derive(Clone, Debug)]
@@ -65,6 +72,15 @@ pub struct Proxy<T> {
     tokens: T,
     random: Arc<dyn Random>,
     limits: Option<Arc<Limits>>,
+    watch: Option<Watch>,
+}
+
+/// Where what happens is counted and told.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl<T: UpstreamTokens> Proxy<T> {
@@ -76,6 +92,7 @@ impl<T: UpstreamTokens> Proxy<T> {
             tokens,
             random,
             limits: None,
+            watch: None,
         }
     }
 
@@ -83,6 +100,13 @@ impl<T: UpstreamTokens> Proxy<T> {
     #[must_use]
     pub fn with_limits(mut self, limits: Arc<Limits>) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    /// The same, watched.
+    #[must_use]
+    pub(crate) fn watched(mut self, watch: Watch) -> Self {
+        self.watch = Some(watch);
         self
     }
 
@@ -99,17 +123,43 @@ impl<T: UpstreamTokens> Proxy<T> {
         if let Some(too_many) = self.count(route, caller) {
             return too_many;
         }
+        let started = Instant::now();
+        let mut operation = Operation::told_by(request.method(), request.headers());
+        let source = self.source(&request);
         let admitted = route
             .policy
             .admit(&route.resource, caller, request, route.header_timeout)
             .await;
-        match admitted {
-            Ok((permit, request)) => forward::forward(self, route, caller, permit, request).await,
-            Err(refused) => {
-                let reference = ReferenceId::new(self.random.as_ref());
-                refused.into_response(reference, &route.path, caller.subject())
+        let response = match admitted {
+            Ok((permit, request)) => {
+                operation = permit.operation().unwrap_or(operation);
+                self.allowed(route, caller, operation, &source);
+                let response = forward::forward(self, route, caller, permit, request).await;
+                if Told::of(&response).is_some_and(|told| told.reason == SESSION_OF_ANOTHER) {
+                    self.denied(route, Some(caller), None, &response, &source);
+                }
+                response
             }
+            Err(refused) => {
+                let what = refused.what().map(str::to_owned);
+                if let Some(what) = &what {
+                    let method = what.split(':').next().unwrap_or_default();
+                    operation = Operation::named(method);
+                }
+                if let Some(watch) = &self.watch {
+                    watch.metrics.policy_decisions.inc((refused.decision(),));
+                }
+                let reference = ReferenceId::new(self.random.as_ref());
+                let response = refused.into_response(reference, &route.path, caller.subject());
+                self.denied(route, Some(caller), what.as_deref(), &response, &source);
+                response
+            }
+        };
+        if let Some(watch) = &self.watch {
+            let durations = &watch.metrics.operation_durations;
+            durations.observe((operation,), started.elapsed());
         }
+        response
     }
 
     /// Counts a request of this user; gives the answer to one too many.
@@ -118,7 +168,11 @@ impl<T: UpstreamTokens> Proxy<T> {
         let over = limits.user(Limited::Mcp, caller.subject()).err()?;
         let reference = ReferenceId::new(self.random.as_ref());
         tracing::warn!(%reference, reason = "rate_limit", path = %route.path, cause = %over, "refused");
-        Some(problem::too_many(over.retry_after, reference))
+        if let Some(watch) = &self.watch {
+            watch.metrics.rate_limited.inc((Limited::Mcp,));
+        }
+        let response = problem::too_many(over.retry_after, reference);
+        Some(Told::new(reference, "rate_limit").on(response))
     }
 }
 
@@ -181,7 +235,11 @@ where
             .await
         {
             Ok(caller) => self.proxy.forward(&self.route, &caller, request).await,
-            Err(refusal) => refusal,
+            Err(refusal) => {
+                let source = self.proxy.source(&request);
+                self.proxy.turned_away(&self.route, &refusal, &source);
+                refusal
+            }
         }
     }
 
@@ -202,7 +260,8 @@ where
         } else {
             tracing::info!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
         }
+        let told = Told::new(reference, refusal.reason());
         let refusal = refusal.referenced(reference.to_string());
-        Err(refusal.into_response::<Body>())
+        Err(told.on(refusal.into_response::<Body>()))
     }
 }

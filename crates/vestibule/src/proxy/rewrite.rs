@@ -98,7 +98,7 @@ fn below<'a>(upstream: &Upstream, path: &'a str) -> Option<&'a str> {
         .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());

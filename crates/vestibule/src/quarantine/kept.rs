@@ -6,6 +6,7 @@ use vestibule_oauth::time::UnixTime;
 
 use super::{Quarantined, Who};
 use crate::House;
+use crate::audit::{Event, Happened};
 use crate::grants::Shelf;
 use crate::seal::SealError;
 use crate::store::{Entry, Expect, Key, Owner, Space, Store, StoreError, Value};
@@ -73,6 +74,8 @@ impl Keeper<'_> {
             why = entry.reason,
             "shut out by an operator"
         );
+        let event = Event::new(Happened::QuarantineAdded).note(&entry.reason);
+        self.house.tell_audit(&about(event, &entry.who));
         Ok(())
     }
 
@@ -89,6 +92,8 @@ impl Keeper<'_> {
                 who = who.text(),
                 "let in again by an operator"
             );
+            let event = Event::new(Happened::QuarantineLifted);
+            self.house.tell_audit(&about(event, who));
         }
         Ok(was_there)
     }
@@ -152,6 +157,13 @@ impl Who {
             Self::User(subject) => subject,
             Self::Client(selector) => selector.as_str(),
         }
+    }
+}
+
+fn about<'a>(event: Event<'a>, who: &'a Who) -> Event<'a> {
+    match who {
+        Who::User(subject) => event.user(subject),
+        Who::Client(selector) => event.client_selector(selector.as_str()),
     }
 }
 

@@ -79,6 +79,7 @@ impl Acceptor {
 
     /// Serves one connection until it is closed.
     pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let _connected = self.front.connected();
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if let Err(error) = stream
             .set_nodelay(true)

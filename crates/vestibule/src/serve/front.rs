@@ -12,12 +12,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ServeLimits;
 use super::connection;
+use crate::House;
+use crate::metrics::table::{Level, Table, Up};
 
 /// The router, the limits and the certificate of a listener that runs.
 pub struct Front {
     router: ArcSwap<Router>,
     door: ArcSwap<Door>,
     changed: Notify,
+    connections: Table<(), Level>,
 }
 
 /// What a connection needs.
@@ -30,10 +33,30 @@ pub(super) struct Door {
 impl Front {
     /// What is met first.
     pub fn new(router: Router, limits: ServeLimits, tls: Option<Arc<ServerConfig>>) -> Arc<Self> {
+        Self::counting(Table::default(), router, limits, tls)
+    }
+
+    /// The same, with its connections counted among the metrics of the house.
+    pub fn of(
+        house: &Arc<House>,
+        limits: ServeLimits,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Arc<Self> {
+        let connections = house.metrics().active_connections.clone();
+        Self::counting(connections, house.router(), limits, tls)
+    }
+
+    fn counting(
+        connections: Table<(), Level>,
+        router: Router,
+        limits: ServeLimits,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             router: ArcSwap::from_pointee(router),
             door: ArcSwap::from_pointee(Door::new(limits, tls)),
             changed: Notify::new(),
+            connections,
         })
     }
 
@@ -43,6 +66,11 @@ impl Front {
         self.door.store(Arc::new(Door::new(limits, tls)));
         self.router.store(Arc::new(router));
         self.changed.notify_one();
+    }
+
+    /// A connection is open as long as the returned value lives.
+    pub(super) fn connected(&self) -> Up {
+        self.connections.up()
     }
 
     pub(super) fn router(&self) -> Router {

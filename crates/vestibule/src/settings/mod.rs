@@ -9,6 +9,7 @@
 
 mod admin;
 mod aliases;
+mod audit;
 mod authz;
 mod cedar;
 mod clients;
@@ -21,6 +22,7 @@ mod explain;
 mod identity;
 mod introspection;
 mod limits;
+mod metrics;
 mod pages;
 mod problem;
 mod provider;
@@ -47,6 +49,7 @@ use vestibule_oauth::url::Origin;
 use zeroize::Zeroizing;
 
 pub use admin::AdminSettings;
+pub use audit::{AuditSettings, AuditSink};
 pub use authz::{AuthzSettings, RequestFrom};
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
@@ -55,6 +58,7 @@ pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use explain::{InForce, Origin as ValueOrigin};
 pub use introspection::{IntrospectionClient, IntrospectionSettings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
+pub use metrics::MetricsSettings;
 pub use pages::PagesSettings;
 #[cfg(feature = "cedar")]
 pub(crate) use problem::closest as closest_name;
@@ -110,6 +114,10 @@ pub struct Settings {
     pub consent: ConsentSettings,
     /// The interface for operators; `None` when there is none.
     pub admin: Option<AdminSettings>,
+    /// Where metrics are found; `None` when nowhere.
+    pub metrics: Option<MetricsSettings>,
+    /// Where audit events go; `None` when nowhere.
+    pub audit: Option<AuditSettings>,
     /// Who may ask about access tokens.
     pub introspection: IntrospectionSettings,
     /// How many requests each endpoint takes.
@@ -174,6 +182,8 @@ impl Settings {
             clients: ClientSettings::default(),
             consent: ConsentSettings::default(),
             admin: None,
+            metrics: None,
+            audit: None,
             introspection: IntrospectionSettings::default(),
             limits: LimitSettings::default(),
             authz: None,
@@ -239,6 +249,8 @@ impl Settings {
         let clients = ClientSettings::read(root.section("clients"), root.sections("client"));
         let consent = ConsentSettings::read(root.section("consent"), &clients);
         let admin = AdminSettings::read(root.section("admin"), &server);
+        let metrics = MetricsSettings::read(root.section("metrics"), &server, admin.as_ref());
+        let audit = AuditSettings::read(root.section("audit"));
         let introspection = IntrospectionSettings::read(root.section("introspection"), &resources);
         let limits = LimitSettings::read(root.section("limits"));
         let authz = AuthzSettings::read(root.section("authz"), &resources);
@@ -259,6 +271,8 @@ impl Settings {
             clients,
             consent,
             admin,
+            metrics,
+            audit,
             introspection,
             limits,
             authz,

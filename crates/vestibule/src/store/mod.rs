@@ -8,12 +8,15 @@
 
 #[cfg(feature = "aws")]
 mod dynamodb;
+mod measured;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod redb;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +34,7 @@ use crate::settings::{StorePlace, StoreSettings, Strings};
 
 #[cfg(feature = "aws")]
 pub use dynamodb::{DynamoDbPlace, DynamoDbStore};
+pub(crate) use measured::MeasuredStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;

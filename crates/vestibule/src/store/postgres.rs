@@ -3,12 +3,12 @@
 //! Every operation is one statement, parsed and run in one round trip without a name, so it survives reconnects and works
 //! behind a pooler that hands out connections by transaction (PgBouncer).
 
+mod address;
 mod health;
 mod schema;
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::Row;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use vestibule_guard::fetch::Trust;
 use vestibule_oauth::random::Random;
@@ -62,9 +62,7 @@ impl PostgresStore {
         random: Arc<dyn Random>,
     ) -> Result<Self, StoreError> {
         let misconfigured = |why: String| StoreError::Misconfigured(why);
-        let mut config = Config::from_str(url.expose()).map_err(|error| {
-            misconfigured(format!("the PostgreSQL URL: {}", with_cause(&error)))
-        })?;
+        let mut config = address::read(url)?;
         if config.get_hosts().is_empty() {
             return Err(misconfigured("the PostgreSQL URL names no host".to_owned()));
         }
@@ -77,8 +75,8 @@ impl PostgresStore {
         }
         let trust = trust(config.get_ssl_mode(), ca_file)?;
         let tls = MakeRustlsConnect::new(trust.client_config());
-        let shown = shown(&config);
-        let local = config.get_hosts().iter().all(is_local);
+        let shown = address::shown(&config);
+        let local = config.get_hosts().iter().all(address::is_local);
         let recycling_method = RecyclingMethod::Fast;
         let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
@@ -330,7 +328,9 @@ fn number(seconds: u64) -> i64 {
 
 fn trust(mode: SslMode, ca_file: Option<&Path>) -> Result<Trust, StoreError> {
     let unreadable = |why: String| {
-        StoreError::Misconfigured(format!("certificate authorities of the store: {why}"))
+        let file = ca_file.map(|file| format!("{}: ", file.display()));
+        let file = file.unwrap_or_default();
+        StoreError::Misconfigured(format!("`store.ca_file`, {file}{why}"))
     };
     let built = if mode == SslMode::Disable {
         Trust::nobody()
@@ -343,24 +343,6 @@ fn trust(mode: SslMode, ca_file: Option<&Path>) -> Result<Trust, StoreError> {
         )
     };
     built.map_err(|error| unreadable(error.to_string()))
-}
-
-fn is_local(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => vestibule_oauth::url::is_loopback_host(name),
-        Host::Unix(_) => true,
-    }
-}
-
-/// Hosts and database, without user and password.
-fn shown(config: &Config) -> String {
-    let name = |host: &Host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    };
-    let hosts: Vec<String> = config.get_hosts().iter().map(name).collect();
-    let database = config.get_dbname().unwrap_or_default();
-    format!("postgres://{}/{database}", hosts.join(","))
 }
 
 fn unpooled(error: &PoolError) -> StoreError {
@@ -376,12 +358,26 @@ fn unpooled(error: &PoolError) -> StoreError {
 /// What an error means to the operator. Errors of the server hold names of tables and users, but no values.
 fn explain(error: &tokio_postgres::Error) -> StoreError {
     let why = with_cause(error);
+    if why.contains("server does not support TLS") {
+        return StoreError::Misconfigured(
+            "PostgreSQL speaks no TLS; switch it on there (`ssl = on`), or, where nobody else is on the way, write \
+             `sslmode=disable` in `store.url`"
+                .to_owned(),
+        );
+    }
+    if let Some(explained) =
+        super::tls::explain("PostgreSQL", "`sslmode=disable` in `store.url`", error)
+    {
+        return explained;
+    }
     match error.code() {
-        Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-            StoreError::Misconfigured(format!(
-                "PostgreSQL refuses user or password; look at them in `store.url` ({why})"
-            ))
-        }
+        Some(&SqlState::INVALID_PASSWORD) => StoreError::Misconfigured(format!(
+            "PostgreSQL refuses user or password; look at them in `store.url` ({why})"
+        )),
+        Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => StoreError::Misconfigured(format!(
+            "PostgreSQL refuses user or password, or connections of this kind (pg_hba.conf); look at `store.url`, and \
+             write `sslmode=require` there if the server wants TLS ({why})"
+        )),
         Some(&SqlState::INVALID_CATALOG_NAME) => {
             StoreError::Misconfigured(format!("PostgreSQL has no such database ({why})"))
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, TlsCertificates};
+use vestibule_guard::fetch::Trust;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock, UnixTime};
@@ -35,6 +36,7 @@ pub struct RedisStore {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     shown: String,
+    by_tls: bool,
 }
 
 /// What a script gives for an entry: version, end, owner, bytes.
@@ -133,20 +135,33 @@ impl RedisStore {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, StoreError> {
+        let by_tls = by_tls(url);
+        // The client's library would verify nothing.
+        if url.expose().contains("#insecure") {
+            return Err(StoreError::Misconfigured(
+                "certificates are always verified: take `#insecure` out of `store.url` and name the authority in \
+                 `store.ca_file`"
+                    .to_owned(),
+            ));
+        }
         let client = match ca_file {
             None => redis::Client::open(url.expose()),
+            Some(_) if !by_tls => {
+                return Err(StoreError::Misconfigured(
+                    "`store.ca_file` is for TLS, and the URL says that there is none; write rediss:// in `store.url`, or \
+                     leave `store.ca_file` out"
+                        .to_owned(),
+                ));
+            }
             Some(file) => {
-                let unreadable = |error: std::io::Error| {
-                    StoreError::Misconfigured(format!("{}: {error}", file.display()))
-                };
                 let certificates = TlsCertificates {
                     client_tls: None,
-                    root_cert: Some(std::fs::read(file).map_err(unreadable)?),
+                    root_cert: Some(authorities(file)?),
                 };
                 redis::Client::build_with_tls(url.expose(), certificates)
             }
         };
-        let client = client.map_err(|error| explain(&error))?;
+        let client = client.map_err(|error| explain(&error, by_tls))?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_response_timeout(Some(PATIENCE))
@@ -154,10 +169,11 @@ impl RedisStore {
             .set_max_delay(Duration::from_secs(1));
         let connection = ConnectionManager::new_lazy_with_config(client, config);
         Ok(Self {
-            connection: connection.map_err(|error| explain(&error))?,
+            connection: connection.map_err(|error| explain(&error, by_tls))?,
             clock,
             random,
             shown: shown(url),
+            by_tls,
         })
     }
 
@@ -176,13 +192,26 @@ impl RedisStore {
                 asked => asked,
             }
         };
-        answered(tokio::time::timeout(PATIENCE, asked).await)
+        self.answered(tokio::time::timeout(PATIENCE, asked).await)
     }
 
     async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
         let mut connection = self.connection.clone();
         let asked = command.query_async(&mut connection);
-        answered(tokio::time::timeout(PATIENCE, asked).await)
+        self.answered(tokio::time::timeout(PATIENCE, asked).await)
+    }
+
+    fn answered<T>(
+        &self,
+        asked: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, StoreError> {
+        match asked {
+            Ok(asked) => asked.map_err(|error| explain(&error, self.by_tls)),
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "Redis did not answer within {} s",
+                PATIENCE.as_secs()
+            ))),
+        }
     }
 }
 
@@ -332,20 +361,26 @@ fn shown(url: &Secret) -> String {
     )
 }
 
-fn answered<T>(
-    asked: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
-) -> Result<T, StoreError> {
-    match asked {
-        Ok(asked) => asked.map_err(|error| explain(&error)),
-        Err(_) => Err(StoreError::Unavailable(format!(
-            "Redis did not answer within {} s",
-            PATIENCE.as_secs()
-        ))),
-    }
+fn by_tls(url: &Secret) -> bool {
+    let scheme = url.expose().split(':').next();
+    matches!(scheme, Some("rediss" | "valkeys"))
+}
+
+/// Certificates that the library would pass over are found here.
+fn authorities(file: &Path) -> Result<Vec<u8>, StoreError> {
+    let unreadable = |why: String| {
+        StoreError::Misconfigured(format!("`store.ca_file`, {}: {why}", file.display()))
+    };
+    let pem = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    Trust::platform(Some(&pem)).map_err(|error| unreadable(error.to_string()))?;
+    Ok(pem)
 }
 
 /// What an error means to the operator. Errors of this library hold no URL and no password.
-fn explain(error: &RedisError) -> StoreError {
+fn explain(error: &RedisError, by_tls: bool) -> StoreError {
+    if let Some(explained) = super::tls::explain("Redis", "redis:// in `store.url`", error) {
+        return explained;
+    }
     let refused = || StoreError::Misconfigured(format!("Redis refuses us: {error}"));
     match (error.kind(), error.code().unwrap_or_default()) {
         (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS") => {
@@ -361,6 +396,14 @@ fn explain(error: &RedisError) -> StoreError {
         (ErrorKind::InvalidClientConfig, _) => refused(),
         (ErrorKind::UnexpectedReturnType, _) => {
             StoreError::Corrupt(format!("Redis holds something else: {error}"))
+        }
+        _ if by_tls && error.is_timeout() => StoreError::Unavailable(format!(
+            "Redis: {error}; if it speaks no TLS at this port, write redis:// in `store.url`"
+        )),
+        _ if !by_tls && error.is_connection_dropped() && !error.is_connection_refusal() => {
+            StoreError::Unavailable(format!(
+                "Redis: {error}; if it wants TLS at this port, write rediss:// in `store.url`"
+            ))
         }
         _ => StoreError::Unavailable(format!("Redis: {error}")),
     }

@@ -114,8 +114,11 @@ pub(crate) async fn what_was_dropped_in_the_middle_is_whole_or_not_there(bench: 
                 Expect::Version(entry.version),
             );
             match put.await {
-                Put::Stored(_) => assert_eq!(text(&bench.get(&key).await.unwrap()), "last"),
-                // The taker was slow.
+                // The taker may be so slow that it takes this one.
+                Put::Stored(_) => {
+                    let there = bench.get(&key).await;
+                    assert!(there.is_none_or(|entry| text(&entry) == "last"));
+                }
                 Put::Conflict => {}
             }
             bench.store.delete(&key).await.unwrap();
@@ -131,11 +134,17 @@ pub(crate) async fn what_was_dropped_in_the_middle_is_whole_or_not_there(bench: 
         }
     })
     .await;
-    // By now the last stragglers have arrived.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    for step in 0..60 {
-        let key = bench.key(&format!("{step}"));
-        bench.store.delete(&key).await.unwrap();
+    // Until the last stragglers have arrived, which takes longer on a busy machine.
+    for _ in 0..100 {
+        for step in 0..60 {
+            let key = bench.key(&format!("{step}"));
+            bench.store.delete(&key).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if bench.list(&owner).await.is_empty() && bench.list(&bench.owner("grace")).await.is_empty()
+        {
+            break;
+        }
     }
     let key = bench.key("afterwards");
     bench.set(&key, bench.owned("fine", &owner)).await;

@@ -24,7 +24,7 @@ fn with_admin(settings: &mut Settings) {
     });
 }
 
-async fn house() -> TestHouse {
+pub(crate) async fn house() -> TestHouse {
     TestHouse::stored(
         vestibule_standin::cognito::CognitoOptions::default(),
         with_admin,
@@ -79,7 +79,7 @@ async fn delete(house: &TestHouse, path: &str) -> Value {
     answer.json()
 }
 
-async fn shut_out(house: &TestHouse, path: &str) -> Value {
+pub(crate) async fn shut_out(house: &TestHouse, path: &str) -> Value {
     let path = format!("/admin/quarantine/{path}");
     let body = json!({ "reason": "found on a stolen laptop" });
     let answer = ask(&house.house, Method::PUT, &path, Some(body)).await;
@@ -87,12 +87,12 @@ async fn shut_out(house: &TestHouse, path: &str) -> Value {
     answer.json()
 }
 
-async fn let_in(house: &TestHouse, path: &str) {
+pub(crate) async fn let_in(house: &TestHouse, path: &str) {
     delete(house, &format!("/admin/quarantine/{path}")).await;
 }
 
 /// `sub` of a user, as the first grant of the list has it.
-async fn user(house: &TestHouse) -> String {
+pub(crate) async fn user(house: &TestHouse) -> String {
     let list = get(house, "/admin/grants").await;
     list["grants"][0]["user"].as_str().unwrap().to_owned()
 }

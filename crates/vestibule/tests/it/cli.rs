@@ -2,6 +2,7 @@
 
 mod keys;
 mod operators;
+mod watch;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

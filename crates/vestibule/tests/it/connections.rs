@@ -2,7 +2,8 @@
 
 mod account;
 mod attacks;
-mod rig;
+mod quarantine;
+pub(crate) mod rig;
 mod troubles;
 
 use http::{Method, StatusCode};

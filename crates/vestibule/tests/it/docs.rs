@@ -14,7 +14,8 @@ use vestibule::settings::{NoEnvironment, SecretError, SecretReference, SecretSou
 use vestibule_oauth::secret::Secret;
 
 use configuration::{completed, known_keys};
-use files::{blocks, documents, in_backticks, read, root, slug, tests};
+use files::{blocks, documents, in_backticks, slug, tests};
+pub(crate) use files::{read, root};
 
 /// A directory for one test, removed afterwards.
 struct Place(PathBuf);
@@ -234,7 +235,7 @@ fn the_table_of_clients_is_the_one_of_the_landing_page() {
 fn the_document_prints_the_sample_configurations_of_proxies_as_they_are() {
     let document = read(&root().join("docs/deployment.md"));
     let mut count = 0;
-    for proxy in ["nginx", "caddy", "envoy", "traefik"] {
+    for proxy in ["nginx", "caddy", "envoy", "traefik", "haproxy"] {
         let directory = root().join("deploy").join(proxy);
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -250,7 +251,7 @@ fn the_document_prints_the_sample_configurations_of_proxies_as_they_are() {
             count += 1;
         }
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 10);
 }
 
 #[test]
@@ -324,4 +325,25 @@ fn every_test_that_the_threat_model_names_exists() {
         }
     }
     assert!(count >= 20, "only {count} tests were found");
+}
+
+#[test]
+fn everything_that_is_said_of_clients_is_shown_by_something_that_exists() {
+    let tests = tests();
+    let document = read(&root().join("docs/clients.md"));
+    let (_, table) = document
+        .split_once("| shown by |\n|---|---|---|\n")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut count = 0;
+    for row in table.lines() {
+        let names = in_backticks(row.rsplit('|').nth(1).unwrap());
+        assert!(!names.is_empty(), "nothing shows: {row}");
+        for name in names {
+            let exists = tests.contains(&name) || root().join(&name).is_file();
+            assert!(exists, "docs/clients.md names `{name}`, which is nowhere");
+            count += 1;
+        }
+    }
+    assert!(count >= 35, "only {count} names were found");
 }

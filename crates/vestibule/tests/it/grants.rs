@@ -5,6 +5,7 @@ mod crashes;
 mod faults;
 mod model;
 mod moving;
+mod provider_end;
 mod races;
 mod replay;
 mod revocation;

@@ -1,12 +1,15 @@
 //! `keys rotate` while people are signed in: replicas on neighbouring steps, verifiers outside, emergencies (design §6).
 
+use std::sync::Arc;
+
 use http::StatusCode;
+use vestibule::House;
 use vestibule::keys::KeyRing;
 use vestibule::keys::rotation::{Compromised, DEFAULT_PROPAGATION, JWKS_MAX_AGE, Schedule, When};
 use vestibule::settings::{Settings, TokenFormat};
 use vestibule_oauth::jose::{JwkSet, Jws, SigningAlg};
 use vestibule_oauth::random::SystemRandom;
-use vestibule_oauth::time::{Clock as _, UnixTime};
+use vestibule_oauth::time::{Clock as _, SystemClock, UnixTime};
 use vestibule_standin::cognito::CognitoOptions;
 
 use crate::support::{Browser, CALLBACK, ORIGIN, TestHouse, Tokens};
@@ -108,6 +111,55 @@ async fn what_one_replica_made_another_on_the_step_before_or_after_accepts() {
             Tokens::of(&house.refresh(&client, &fresh.refresh).await);
         }
     }
+}
+
+fn kid(tokens: &Tokens) -> String {
+    let jws = Jws::parse(&tokens.access).unwrap();
+    jws.kid().unwrap().to_owned()
+}
+
+fn key_id(ring: &KeyRing, alg: SigningAlg) -> String {
+    let entry = ring.current_signing(alg).unwrap();
+    entry.key().unwrap().kid().to_owned()
+}
+
+#[tokio::test]
+async fn tokens_of_an_algorithm_that_was_added_are_verified_by_those_who_are_a_step_behind() {
+    let mut house = house(TokenFormat::Jwt).await;
+    let now = house.clock.now();
+    let before = house.ring.clone();
+    let mut added = before.clone();
+    added.add(SigningAlg::EdDsa, now).unwrap();
+    house.move_to(&added, 2);
+    let kept = house.jwks().await;
+    let (client, old) = house.sign_in().await;
+    assert_eq!(kid(&old), key_id(&before, SigningAlg::Es256));
+    // Nobody can sign with it before it is promoted.
+    house.settings.tokens.signing_alg = SigningAlg::EdDsa;
+    let refused = House::build(
+        house.settings.clone(),
+        &added,
+        None,
+        Arc::new(SystemClock),
+        Arc::new(SystemRandom),
+    );
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.contains("not in use yet"), "{refused}");
+
+    let due = now.plus(DEFAULT_PROPAGATION);
+    let schedule = Schedule::default();
+    let (promoted, _) = added
+        .rotate(&schedule, When::Due, due, &SystemRandom)
+        .unwrap();
+    house.move_to(&promoted, 3);
+    house.whoami(&old.access).await;
+    let new = Tokens::of(&house.refresh(&client, &old.refresh).await);
+    assert_eq!(kid(&new), key_id(&promoted, SigningAlg::EdDsa));
+    Jws::parse(&new.access).unwrap().verify(&kept).unwrap();
+    // A replica that has the ring of the step before, and the old setting.
+    house.settings.tokens.signing_alg = SigningAlg::Es256;
+    house.move_to(&added, 4);
+    house.whoami(&new.access).await;
 }
 
 #[tokio::test]

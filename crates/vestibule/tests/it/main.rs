@@ -12,6 +12,7 @@ mod contract;
 mod support;
 
 mod admin;
+mod audit;
 mod authorize;
 mod authz;
 mod callback;
@@ -31,6 +32,7 @@ mod introspect;
 mod keys;
 mod limits;
 mod metadata_document;
+mod metrics;
 mod pages;
 mod peers;
 mod policy;

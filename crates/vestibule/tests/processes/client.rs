@@ -48,8 +48,8 @@ impl Client {
         }
     }
 
-    /// Everything that a browser does in Ada's sign-in; gives our code.
-    pub(crate) async fn code(&self) -> String {
+    /// The page that asks for consent, and the browser that it is for.
+    pub(crate) async fn ask_for_consent(&self) -> (Browser, Answer) {
         let challenge = CodeVerifier::parse(&self.verifier).unwrap().challenge();
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("response_type", "code")
@@ -65,6 +65,12 @@ impl Client {
             .get(&format!("{}/authorize?{query}", self.origin))
             .await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+        (browser, page)
+    }
+
+    /// Everything that a browser does in Ada's sign-in; gives our code.
+    pub(crate) async fn code(&self) -> String {
+        let (mut browser, page) = self.ask_for_consent().await;
         let ticket = page.input("ticket");
         let form = [("ticket", ticket.as_str()), ("decision", "approve")];
         let approved = browser
@@ -80,6 +86,10 @@ impl Client {
 
     /// Redeems a code; gives the refresh token.
     pub(crate) async fn redeem(&self, code: &str) -> String {
+        refresh_token(&self.try_to_redeem(code).await)
+    }
+
+    pub(crate) async fn try_to_redeem(&self, code: &str) -> Answer {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -87,8 +97,7 @@ impl Client {
             ("redirect_uri", CALLBACK),
             ("code_verifier", &self.verifier),
         ];
-        let answer = self.post(0, "/token", &form).await.unwrap();
-        refresh_token(&answer)
+        self.post(0, "/token", &form).await.unwrap()
     }
 
     pub(crate) async fn refresh(&self, replica: usize, token: &str) -> Result<Answer, HungUp> {

@@ -16,6 +16,7 @@ mod browser;
 mod client;
 mod crashes;
 mod dev;
+mod file;
 mod garbage;
 mod keys;
 mod many;

@@ -233,7 +233,15 @@ impl Replica {
         until("the keys are read", || loaded() > before).await;
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn log(&self) -> String {
         let file = self.directory.join(format!("{}.log", self.name));
         std::fs::read_to_string(file).unwrap_or_default()
     }
@@ -292,10 +300,13 @@ pub(crate) fn free_ports() -> [u16; 2] {
 }
 
 /// The program that is tested, or another build of it.
+pub(crate) fn program() -> std::ffi::OsString {
+    std::env::var_os("VESTIBULE_TEST_PROGRAM")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_vestibule").into())
+}
+
 pub(crate) fn command(directory: &Path) -> Command {
-    let program = std::env::var_os("VESTIBULE_TEST_PROGRAM")
-        .unwrap_or_else(|| env!("CARGO_BIN_EXE_vestibule").into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     let aws = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AWS_"));
     command.current_dir(directory).env_clear().envs(aws);
     command

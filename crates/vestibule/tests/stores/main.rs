@@ -13,6 +13,8 @@ mod contract;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod tls;
 
 use vestibule_oauth::secret::Secret;
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::error::ConnectionsError;
 use super::list;
 use crate::House;
+use crate::audit::Source;
 use crate::grants::{Account, Grant, Notice, RevokedWhy, StoredGrant};
-use crate::provider::ProviderError;
 use crate::store::StoreError;
 
 /// More than anybody has, and few enough for one request.
@@ -36,6 +36,7 @@ pub(super) async fn end(
     house: &Arc<House>,
     account: &Account,
     what: Ending,
+    source: &Source,
 ) -> Result<Notice, ConnectionsError> {
     let (grants, more) = match what {
         Ending::All => {
@@ -48,7 +49,7 @@ pub(super) async fn end(
     let mut trouble = None;
     for grant in grants {
         let family = &grant.grant.family;
-        match house.revoke_family(family, RevokedWhy::User).await {
+        match house.revoke_family(family, RevokedWhy::User, source).await {
             // As it is now: the provider may have rotated its token since the list was read.
             Ok(marked) => ended.push(marked.unwrap_or(grant).grant),
             Err(error) => {
@@ -89,14 +90,8 @@ async fn one(
 async fn tell(house: &Arc<House>, grants: Vec<Grant>) -> bool {
     let deadline = Instant::now() + TELL_WITHIN;
     let tell_one = |grant: Grant| async move {
-        let Some(provider) = house.provider(&grant.provider) else {
-            // Not configured any more: there is nobody to tell, and the token can reach nobody.
-            return true;
-        };
-        let token = grant.provider_refresh_token();
-        let call = tokio::time::timeout_at(deadline, provider.revoke(&token)).await;
-        // Dead already is what was wanted.
-        let told = matches!(call, Ok(Ok(()) | Err(ProviderError::InvalidGrant(_))));
+        let call = tokio::time::timeout_at(deadline, house.revoke_at_provider(&grant)).await;
+        let told = matches!(call, Ok(Ok(())));
         if !told {
             house.tell_provider(&grant);
         }

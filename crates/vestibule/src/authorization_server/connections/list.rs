@@ -5,7 +5,7 @@ use std::fmt;
 use vestibule_oauth::scope::ScopeSet;
 
 use crate::House;
-use crate::grants::{Account, StoredGrant};
+use crate::grants::{Account, Grant, StoredGrant};
 use crate::pages::{ConnectionLine, ScopeLine};
 use crate::store::{Entry, Key, Owner, Space, StoreError};
 
@@ -96,6 +96,18 @@ pub(super) async fn live(
     Ok(Listed { grants, next: None })
 }
 
+/// True when the user of a grant has another one at the same provider that is alive. Without a store nobody knows.
+pub(crate) async fn has_others(house: &House, grant: &Grant) -> Result<bool, StoreError> {
+    let account = Account {
+        provider: grant.provider.clone(),
+        subject: grant.subject.clone(),
+        name: String::new(),
+    };
+    let listed = live(house, &account, None, 2).await?;
+    let mut families = listed.grants.iter().map(|own| &own.grant.family);
+    Ok(families.any(|family| *family != grant.family))
+}
+
 /// True for a grant of this very user that has not been ended. What the store says of owners is not enough: it is not sealed.
 pub(super) fn is_live_of(grant: &StoredGrant, account: &Account) -> bool {
     let inner = &grant.grant;
@@ -126,6 +138,11 @@ pub(super) fn line(house: &House, grant: &StoredGrant, language: &str) -> Connec
         scopes: scopes.iter().map(words).collect(),
         since: grant.grant.signed_in_at,
         last_used: grant.last_used,
+        is_suspended: house.quarantine().has_client(
+            &grant.client_id,
+            || grant.client_name.as_deref(),
+            house.now(),
+        ),
     }
 }
 

@@ -15,8 +15,10 @@ use super::issue::{
 };
 use super::{Asked, Outcome, TokenError};
 use crate::House;
+use crate::audit::{Event, Happened};
 use crate::grants::{Answer, Grant};
 use crate::limits::Limited;
+use crate::metrics::labels::{GrantType, RefreshOutcome};
 use crate::provider::{ProviderError, Refreshed};
 
 /// Refreshes. Everything that can be refused without the provider is refused before the flight is joined, for each
@@ -26,7 +28,7 @@ pub(super) async fn refresh(house: &Arc<House>, client: Client, asked: Asked) ->
     let key = flight_key(&client.id, &asked.token, Some(&scope));
     let work = {
         let (house, key) = (Arc::clone(house), key.clone());
-        async move { ask(&house, &client, &asked.token, grant, &scope, &key).await }
+        async move { ask(&house, &client, &asked, grant, &scope, &key).await }
     };
     house.refreshes().shared(key, Box::pin(work)).await
 }
@@ -58,11 +60,12 @@ fn check(house: &House, client: &Client, asked: &Asked) -> Result<(Grant, ScopeS
 async fn ask(
     house: &House,
     client: &Client,
-    token: &RefreshToken,
+    asked: &Asked,
     grant: Grant,
     scope: &ScopeSet,
     key: &str,
 ) -> Result<Answer, TokenError> {
+    let token = &asked.token;
     let recent = &house.refreshes().recent;
     if let Some(answer) = recent.get(key, token, house.now()) {
         tracing::info!(
@@ -70,6 +73,7 @@ async fn ask(
             family = grant.family,
             "the same answer again"
         );
+        house.metrics().refreshes.inc((RefreshOutcome::Replayed,));
         return Ok(answer);
     }
     let provider = house
@@ -111,5 +115,16 @@ async fn ask(
         family = grant.family,
         "grant refreshed"
     );
+    let metrics = house.metrics();
+    metrics.refreshes.inc((RefreshOutcome::Asked,));
+    metrics.tokens_issued.inc((GrantType::Refresh,));
+    let user = house.subject(provider, &grant.subject);
+    let event = Event::new(Happened::TokenRefreshed)
+        .user(&user)
+        .client(client)
+        .from(&asked.source)
+        .at(&resource.path)
+        .grant(&grant.family);
+    house.tell_audit(&event);
     Ok(answer)
 }

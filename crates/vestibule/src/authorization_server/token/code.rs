@@ -10,10 +10,12 @@ use super::issue::{Issue, bound_resource, permitted, refresh_until};
 use super::persist::persist_new;
 use super::{Outcome, TokenError};
 use crate::House;
+use crate::audit::{Event, Happened, Source};
 use crate::grants::{
     Answer, Code, Grant, KeptAccess, Redeemed, RevokedWhy, StoredGrant, Ticket, UserDigest,
     fingerprint,
 };
+use crate::metrics::labels::GrantType;
 use crate::provider::{Provider, ProviderError, Refreshed};
 
 /// A redemption as the client asks for it.
@@ -22,6 +24,7 @@ pub(super) struct AskedCode {
     pub(super) redirect_uri: Option<String>,
     pub(super) verifier: CodeVerifier,
     pub(super) resources: Vec<String>,
+    pub(super) source: Source,
 }
 
 /// Redeems a code.
@@ -44,19 +47,13 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         .provider(&redeemed.provider)
         .ok_or(TokenError::ProviderGone)?;
     let mark = fingerprint(asked.code.expose());
-    refuse_replay(house, &mark).await?;
+    refuse_replay(house, &mark, &asked.source).await?;
     let mut tokens = exchange(house, provider, &redeemed, &mark).await?;
     let identity = tokens
         .identity
         .take()
         .ok_or_else(|| ProviderError::Misconfigured("no identity".to_owned()))?;
-    // T9: the page was skipped for one user, and another one came back.
-    let user = UserDigest::of(provider.id(), &identity.subject);
-    if redeemed.user.as_ref().is_some_and(|only| *only != user) {
-        return Err(TokenError::OtherUser);
-    }
     let claims = provider.map_claims(&identity);
-    let scope = permitted(resource, &redeemed.scope, &claims, tokens.scope.as_ref())?;
     let family = house.random().token(12);
     let now = house.now();
     let grant = tokens.refresh.take().map(|provider_refresh_token| {
@@ -74,14 +71,19 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         )
     });
     let user = house.subject(provider, &identity.subject);
-    if house.quarantine().has_user(&user, now) {
-        // Nobody will ever use what the provider has just given.
-        if let Some(grant) = &grant {
-            house.tell_provider(grant);
+    let judged = judge(house, &redeemed, provider, &identity.subject, &user)
+        .and_then(|()| permitted(resource, &redeemed.scope, &claims, tokens.scope.as_ref()));
+    let scope = match judged {
+        Ok(scope) => scope,
+        Err(error) => {
+            // Nobody will ever use what the provider has just given.
+            if let Some(grant) = grant {
+                house.give_back_unused(grant);
+            }
+            house.refreshes().unsaved.remove(&mark);
+            return Err(error);
         }
-        house.refreshes().unsaved.remove(&mark);
-        return Err(TokenError::UserQuarantined);
-    }
+    };
     let until = refresh_until(house, now);
     let refresh = grant.as_ref().map(|grant| {
         RefreshToken::new(if house.store().is_some() {
@@ -92,6 +94,10 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         })
     });
     let kept = KeptAccess::new(&tokens.access, tokens.expires_at, now, tokens.scope.clone());
+    let event = Event::new(Happened::TokenIssued)
+        .client(client)
+        .from(&asked.source);
+    let told = (user.clone(), scope.clone());
     let issue = Issue {
         client,
         resource,
@@ -112,7 +118,29 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
     remember(house, &mark, &family).await;
     house.refreshes().unsaved.remove(&mark);
     tracing::info!(event = "grant.issued", family, "grant issued");
+    house.metrics().tokens_issued.inc((GrantType::Code,));
+    let event = event.user(&told.0).scope(&told.1).grant(&family);
+    house.tell_audit(&event.at(&resource.path));
     Ok(answer)
+}
+
+/// Who signed in, as it is known only now.
+fn judge(
+    house: &House,
+    redeemed: &Redeemed,
+    provider: &Provider,
+    subject: &str,
+    user: &str,
+) -> Result<(), TokenError> {
+    // T9: the page was skipped for one user, and another one came back.
+    let digest = UserDigest::of(provider.id(), subject);
+    if redeemed.user.as_ref().is_some_and(|only| *only != digest) {
+        return Err(TokenError::OtherUser);
+    }
+    if house.quarantine().has_user(user, house.now()) {
+        return Err(TokenError::UserQuarantined);
+    }
+    Ok(())
 }
 
 /// The provider's tokens for its code; what it gave at an earlier try that could not be stored, if there was one.
@@ -141,14 +169,15 @@ async fn exchange(
 
 /// RFC 6749 §4.1.2: a code that comes a second time, with the right client and verifier, ends what it gave. Without a
 /// store the provider refuses it, and nothing is known of the first time.
-async fn refuse_replay(house: &Arc<House>, mark: &str) -> Result<(), TokenError> {
+async fn refuse_replay(house: &Arc<House>, mark: &str, source: &Source) -> Result<(), TokenError> {
     let Some(shelf) = house.shelf() else {
         return Ok(());
     };
     let Some(family) = shelf.used_code(mark, house.now()).await? else {
         return Ok(());
     };
-    let revoked = house.revoke_family(&family, RevokedWhy::CodeReplay).await?;
+    let why = RevokedWhy::CodeReplay;
+    let revoked = house.revoke_family(&family, why, source).await?;
     if let Some(grant) = revoked {
         house.tell_provider(&grant.grant);
     }

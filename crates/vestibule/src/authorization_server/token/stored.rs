@@ -23,11 +23,13 @@ use super::moving::presented;
 use super::persist::{Change, Kept, linger, persist};
 use super::{Asked, Outcome, TokenError};
 use crate::House;
+use crate::audit::{Event, Happened};
 use crate::grants::{
     Answer, Grant, GrantMismatch, KeptAccess, Lease, RevokedWhy, Shelf, Shelved, Standing,
     StoredGrant, Ticket,
 };
 use crate::limits::Limited;
+use crate::metrics::labels::{GrantType, RefreshOutcome};
 use crate::provider::{ProviderError, Refreshed};
 use crate::settings::ResourceSettings;
 use crate::store::{Expect, Put};
@@ -104,6 +106,8 @@ impl Refresh<'_> {
                         family = self.family,
                         "the same answer again"
                     );
+                    let refreshes = &self.house.metrics().refreshes;
+                    refreshes.inc((RefreshOutcome::Replayed,));
                     return answer.ok_or_else(|| unreadable().into());
                 }
                 Standing::Reused => return Err(self.reused(&grant).await),
@@ -176,11 +180,14 @@ impl Refresh<'_> {
             client_name = record.client_name.as_deref().unwrap_or("-"),
             "a refresh token was used that had been replaced"
         );
-        match self
-            .house
-            .revoke_family(&self.family, RevokedWhy::Reuse)
-            .await
-        {
+        self.house.metrics().refresh_reuse.inc(());
+        let (why, source) = (RevokedWhy::Reuse, &self.asked.source);
+        self.house.tell_audit(&self.event(
+            Happened::TokenReuse,
+            &record.user,
+            &record.grant.resource,
+        ));
+        match (self.house.revoke_family(&self.family, why, source)).await {
             Ok(_) => {
                 self.house.tell_provider(&record.grant);
                 TokenError::Reused
@@ -209,7 +216,7 @@ impl Refresh<'_> {
         self.rotate(&mut grant, &next, &answer);
         match self.shelf.put(&grant, Expect::Version(version)).await {
             Ok(Put::Stored(_)) => {
-                self.refreshed(generation, false);
+                self.refreshed(&grant.user, permit, generation, false);
                 Ok(Next::Answer(answer))
             }
             Ok(Put::Conflict) => Ok(Next::Again),
@@ -275,6 +282,7 @@ impl Refresh<'_> {
     ) -> Result<Next, TokenError> {
         let now = self.house.now();
         let generation = shelved.grant.generation();
+        let user = shelved.grant.user.clone();
         let Refreshed { tokens, doubt } = refreshed;
         let given = shelved
             .grant
@@ -343,7 +351,7 @@ impl Refresh<'_> {
             Ok(Kept::Done) => {
                 unsaved.remove(&key);
                 let (answer, ..) = judged?;
-                self.refreshed(generation, true);
+                self.refreshed(&user, permit, generation, true);
                 Ok(Next::Answer(answer))
             }
             Ok(Kept::Overtaken) => {
@@ -399,10 +407,8 @@ impl Refresh<'_> {
             let retry_after = ProviderError::DEFAULT_RETRY_AFTER;
             return Err(ProviderError::Unavailable { cause, retry_after }.into());
         }
-        let revoked = self
-            .house
-            .revoke_family(&self.family, RevokedWhy::Provider)
-            .await;
+        let (why, source) = (RevokedWhy::Provider, &self.asked.source);
+        let revoked = self.house.revoke_family(&self.family, why, source).await;
         if let Err(error) = revoked {
             tracing::warn!(reason = "store_unavailable", family = self.family, cause = %error, "a grant that the provider ended is still in the store");
         }
@@ -452,7 +458,26 @@ impl Refresh<'_> {
         Ok((issue.write(self.house)?, next))
     }
 
-    fn refreshed(&self, generation: u64, asked_provider: bool) {
+    fn event<'b>(&'b self, happened: Happened, user: &'b str, resource: &'b str) -> Event<'b> {
+        Event::new(happened)
+            .user(user)
+            .client(self.client)
+            .from(&self.asked.source)
+            .at(resource)
+            .grant(&self.family)
+    }
+
+    fn refreshed(&self, user: &str, permit: &Permit<'_>, generation: u64, asked_provider: bool) {
+        let metrics = self.house.metrics();
+        let outcome = if asked_provider {
+            RefreshOutcome::Asked
+        } else {
+            RefreshOutcome::Kept
+        };
+        metrics.refreshes.inc((outcome,));
+        metrics.tokens_issued.inc((GrantType::Refresh,));
+        self.house
+            .tell_audit(&self.event(Happened::TokenRefreshed, user, &permit.resource.path));
         let family = &self.family;
         tracing::info!(
             event = "grant.refreshed",

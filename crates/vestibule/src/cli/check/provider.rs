@@ -36,7 +36,7 @@ pub(super) async fn probe(
     let name = format!("the probe of `{}`", provider.id);
     let way = ways.open(name, provider.issuer.as_str(), provider.ca_file.as_deref());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let built = build_provider(None, settings, provider, &clock, &mut ways);
+    let built = build_provider(None, settings, provider, &clock, &Arc::default(), &mut ways);
     let (Ok(outbound), Ok(built)) = (way, built) else {
         // Said already, when the house was built.
         return;

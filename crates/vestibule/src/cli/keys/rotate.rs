@@ -147,7 +147,7 @@ fn done(planned: &Planned, really: bool) -> String {
 }
 
 /// What comes next, and what to do about it.
-fn outlook(
+pub(super) fn outlook(
     ring: &KeyRing,
     schedule: &Schedule,
     idle: bool,

@@ -77,6 +77,7 @@ fn remote(clock: &Arc<ManualClock>) -> Remote<String> {
         Arc::new(Way::new(true, None, None)),
         Arc::new(Throttle::default()),
         Arc::clone(clock) as Arc<dyn Clock>,
+        (Arc::default(), DocumentKind::Metadata),
         100,
         Box::new(read),
     )

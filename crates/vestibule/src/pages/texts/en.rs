@@ -98,6 +98,8 @@ pub static ENGLISH: Texts = Texts {
         no_more: "There are no more connections.",
         what: "These applications may use this server with your account, also when you are not there.",
         unverified: "The application chose this name itself.",
+        suspended: "Your account is suspended on this server. No application can use it for you until the operator lifts that. You can disconnect applications meanwhile.",
+        client_suspended: "The operator of this server has suspended this application. It cannot use this server at the moment.",
         uses: "Connected to",
         answer_went_to: "The approval was sent to",
         since: "You approved it",

@@ -149,6 +149,10 @@ pub struct ConnectionsTexts {
     pub no_more: &'static str,
     pub what: &'static str,
     pub unverified: &'static str,
+    /// The user is in quarantine.
+    pub suspended: &'static str,
+    /// The client is.
+    pub client_suspended: &'static str,
     /// Above the resource.
     pub uses: &'static str,
     /// Above the redirect host.

@@ -11,6 +11,7 @@ mod providers;
 mod rules;
 mod secrets;
 mod store;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -36,10 +36,19 @@ impl File {
         &self.path
     }
 
+    /// True from an error of the disk until something was written again.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
     pub(super) fn read<T>(
         &self,
         ask: impl FnOnce(&Readable) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
+        // Some pages would still be read and others not; and whoever reads is about to write.
+        if self.has_failed() {
+            return Err(self.explain(&redb::Error::PreviousIo));
+        }
         self.with(|database| ask(&Readable::open(database)?))
     }
 
@@ -48,7 +57,10 @@ impl File {
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
-        self.open_again()?;
+        let again = self.has_failed();
+        if again {
+            self.open_again()?;
+        }
         self.with(|database| {
             // Without redb's quick repair: with it, a write among a million grants takes four times as long; without, that
             // file is looked through for seconds after a crash.
@@ -61,7 +73,12 @@ impl File {
                 transaction.abort()?;
             }
             Ok(())
-        })
+        })?;
+        if again {
+            self.failed.store(false, Ordering::SeqCst);
+            tracing::info!(file = %self.path.display(), "the store can be written again");
+        }
+        Ok(())
     }
 
     /// What the operator should know.
@@ -92,17 +109,12 @@ impl File {
 
     /// After an error, closes the file and opens it: what was not committed is rolled back.
     fn open_again(&self) -> Result<(), StoreError> {
-        if !self.failed.load(Ordering::SeqCst) {
-            return Ok(());
-        }
         let mut database = self
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         *database = None;
         *database = Some(open(&self.path)?);
-        self.failed.store(false, Ordering::SeqCst);
-        tracing::info!(file = %self.path.display(), "the store was opened again after an error");
         Ok(())
     }
 

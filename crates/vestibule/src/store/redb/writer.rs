@@ -21,6 +21,8 @@ const SWEPT_ALONG: usize = 64;
 const SWEPT_ALONE: usize = 1024;
 /// How often there is a look for ended entries while nothing is written.
 const IDLE: Duration = Duration::from_secs(30);
+/// How often, after an error of the disk, it is tried whether it is over, while nobody else tries.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The thread; it ends, and the file is closed, when this is dropped.
 pub(super) struct Writer {
@@ -110,8 +112,17 @@ where
 
 fn run(file: &File, clock: &dyn Clock, waiting: &Receiver<Box<dyn Job>>) {
     loop {
-        let first = match waiting.recv_timeout(IDLE) {
+        let wait = if file.has_failed() { AGAIN } else { IDLE };
+        let first = match waiting.recv_timeout(wait) {
             Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) if file.has_failed() => {
+                // A write that nobody waits for. What it fails of is in the log already.
+                let _ = file.write(|tables| {
+                    tables.touch();
+                    Ok(())
+                });
+                continue;
+            }
             Err(RecvTimeoutError::Timeout) => {
                 sweep(file, clock, waiting);
                 continue;

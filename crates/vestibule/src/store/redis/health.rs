@@ -2,25 +2,45 @@
 
 use std::collections::BTreeMap;
 
-use super::super::StoreError;
+use super::super::{Expect, Key, Owner, Space, Store as _, StoreError, Value};
 use super::RedisStore;
 
 const OLDEST: (u32, u32) = (6, 2);
+/// How many seconds an entry lives that is made to see whether it can be.
+const PROBE: u64 = 60;
 
 /// Asks the server what it is like.
 pub(super) async fn check(store: &RedisStore) -> Result<Vec<String>, StoreError> {
     let _: String = store.command(&redis::cmd("PING")).await?;
     let told: Result<String, _> = store.command(&redis::cmd("INFO")).await;
-    match told {
-        Ok(told) => judge(&told),
+    let warnings = match told {
+        Ok(told) => judge(&told)?,
         // Some hosted servers keep it to themselves.
-        Err(StoreError::Misconfigured(_)) => Ok(vec![
+        Err(StoreError::Misconfigured(_)) => vec![
             "this Redis user may not use INFO, so it cannot be seen whether the server throws entries away \
              (maxmemory-policy) and keeps them on disk"
                 .to_owned(),
-        ]),
-        Err(error) => Err(error),
-    }
+        ],
+        Err(error) => return Err(error),
+    };
+    try_all(store).await?;
+    Ok(warnings)
+}
+
+/// Rights that are missing show here and not at the first sign-in.
+async fn try_all(store: &RedisStore) -> Result<(), StoreError> {
+    let owner = Owner::all_of(Space::Once);
+    let key = Key::hashed(Space::Once, "check");
+    let value = Value {
+        bytes: Vec::new(),
+        owner: Some(owner.clone()),
+        expires_at: store.clock.now().plus(PROBE),
+    };
+    store.put(&key, value, Expect::Any).await?;
+    store.list(&owner, None, 1).await?;
+    store.scan(Space::Once, None, 1).await?;
+    store.take(&key).await?;
+    Ok(())
 }
 
 /// A server of a cluster knows a part of the keys only.

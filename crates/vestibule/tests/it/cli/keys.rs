@@ -149,6 +149,46 @@ fn two_runs_at_once_do_one_step() {
 }
 
 #[test]
+fn an_algorithm_is_added_published_and_then_promoted() {
+    let place = place("add");
+    let add = ["keys", "add", "keys.toml", "--alg", "EdDSA"];
+    let output = place.run(&add);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for part in [
+        "published the EdDSA signing key",
+        "every replica must read the ring again",
+        "next: promote (EdDSA signing) in ",
+        "tokens.signing_alg = \"EdDSA\"",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let published = place.read("keys.toml");
+    assert_eq!(
+        states(&place),
+        ["sealing current", "signing current", "signing next"]
+    );
+    let twice = place.run(&add);
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(stderr(&twice).contains("keys rotate"), "{}", stderr(&twice));
+    let other = ["keys", "add", "keys.toml", "--alg", "HS256"];
+    assert_eq!(place.run(&other).status.code(), Some(2));
+    assert_eq!(place.read("keys.toml"), published);
+    // Too early for it.
+    let rotate = ["keys", "rotate", "keys.toml"];
+    assert!(stdout(&place.run(&rotate)).contains("nothing is due"));
+    place.write("keys.toml", &aged(&published));
+    let said = stdout(&place.run(&rotate));
+    assert!(said.contains("promoted the EdDSA signing key"), "{said}");
+
+    let piped = filter(&place, &["keys", "add", "-", "--alg", "RS256"], &published);
+    assert_eq!(piped.status.code(), Some(0), "{}", stderr(&piped));
+    let ring = KeyRing::parse(&stdout(&piped)).unwrap();
+    assert_eq!(ring.signing.len(), 3);
+    assert!(stderr(&piped).contains("published the RS256"));
+}
+
+#[test]
 fn an_emergency_says_who_must_sign_in_again() {
     let place = place("emergency");
     let before = place.read("keys.toml");

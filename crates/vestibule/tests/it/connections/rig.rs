@@ -6,20 +6,20 @@ use vestibule_standin::cognito::{CognitoOptions, Endpoint};
 use crate::grants::rig::eventually;
 use crate::support::{Answer, Browser, TestHouse};
 
-pub(super) const PAGE: &str = "https://mcp.example.test/connections";
-pub(super) const SIGN_IN: &str = "https://mcp.example.test/connections/sign-in";
-pub(super) const REVOKE: &str = "https://mcp.example.test/connections/revoke";
-pub(super) const SESSION: &str = "__Host-vestibule-session";
-pub(super) const HOST: &str = "mcp.example.test";
-pub(super) const ADA: (&str, &str) = ("ada", "lovelace");
-pub(super) const BOB: (&str, &str) = ("bob", "builder");
+pub(crate) const PAGE: &str = "https://mcp.example.test/connections";
+pub(crate) const SIGN_IN: &str = "https://mcp.example.test/connections/sign-in";
+pub(crate) const REVOKE: &str = "https://mcp.example.test/connections/revoke";
+pub(crate) const SESSION: &str = "__Host-vestibule-session";
+pub(crate) const HOST: &str = "mcp.example.test";
+pub(crate) const ADA: (&str, &str) = ("ada", "lovelace");
+pub(crate) const BOB: (&str, &str) = ("bob", "builder");
 
-pub(super) async fn house() -> TestHouse {
+pub(crate) async fn house() -> TestHouse {
     TestHouse::stored(CognitoOptions::default(), |_| {}).await
 }
 
 /// The form of the page, sent: on to the provider.
-pub(super) async fn leave(browser: &mut Browser, more: &[(&str, &str)]) -> Answer {
+pub(crate) async fn leave(browser: &mut Browser, more: &[(&str, &str)]) -> Answer {
     let page = browser.get(PAGE).await;
     let ticket = page.input("ticket");
     let mut form = vec![("ticket", ticket.as_str()), ("provider", "default")];
@@ -30,7 +30,7 @@ pub(super) async fn leave(browser: &mut Browser, more: &[(&str, &str)]) -> Answe
 }
 
 /// Up to the callback, which is not opened.
-pub(super) async fn up_to_callback(
+pub(crate) async fn up_to_callback(
     browser: &mut Browser,
     (username, password): (&str, &str),
 ) -> String {
@@ -42,7 +42,7 @@ pub(super) async fn up_to_callback(
 }
 
 /// All the way to the list.
-pub(super) async fn sign_in(
+pub(crate) async fn sign_in(
     house: &TestHouse,
     browser: &mut Browser,
     user: (&str, &str),
@@ -50,7 +50,7 @@ pub(super) async fn sign_in(
     sign_in_with(house, browser, user, &[]).await
 }
 
-pub(super) async fn sign_in_with(
+pub(crate) async fn sign_in_with(
     house: &TestHouse,
     browser: &mut Browser,
     (username, password): (&str, &str),
@@ -74,14 +74,14 @@ pub(super) async fn sign_in_with(
 }
 
 /// Is somebody signed in there?
-pub(super) async fn open(browser: &mut Browser) -> bool {
+pub(crate) async fn open(browser: &mut Browser) -> bool {
     let page = browser.get(PAGE).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text());
     page.text().contains("You are signed in as")
 }
 
 /// The connections that the page has buttons for.
-pub(super) fn families(page: &Answer) -> Vec<String> {
+pub(crate) fn families(page: &Answer) -> Vec<String> {
     let html = page.text();
     let buttons = html.split("name=\"grant\" value=\"").skip(1);
     buttons
@@ -90,7 +90,7 @@ pub(super) fn families(page: &Answer) -> Vec<String> {
 }
 
 /// Ada's list, with one connection of hers: the browser, the ticket of its forms, and the family.
-pub(super) async fn connected(house: &TestHouse) -> (Browser, String, String) {
+pub(crate) async fn connected(house: &TestHouse) -> (Browser, String, String) {
     let mut browser = house.browser();
     let list = sign_in(house, &mut browser, ADA).await;
     let family = families(&list).pop().expect("a connection");

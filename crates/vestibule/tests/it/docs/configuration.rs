@@ -22,7 +22,7 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "ca_file",
     "cert",
     "client_secret_file",
@@ -33,6 +33,7 @@ const FILES: [&str; 13] = [
     "policy_file",
     "ring_file",
     "secret_file",
+    "subject_key_file",
     "token_file",
     "url_file",
     "value_file",
