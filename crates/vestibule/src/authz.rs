@@ -135,17 +135,24 @@ impl Authorizer {
         let uri = Uri::from(original.target);
         let endpoint = house.gateway().find(uri.path());
         let endpoint = endpoint.ok_or(AuthzError::NoResource)?;
+        if let Some(name) = endpoint.route.identity.smuggled(&request.headers) {
+            return Err(AuthzError::Smuggled(name.to_string()));
+        }
         let mut response = match endpoint.admit(&request.headers, &uri).await {
-            Ok((caller, credential)) => {
+            Ok(admitted) => {
                 let mut response = Response::new(Body::empty());
                 let headers = response.headers_mut();
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 // Empty unless the credential is one: the proxy copies it over the client's, which ends here.
                 headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
-                if let Some((name, value)) = credential {
+                self.claims.describe(&admitted.caller, headers);
+                for (name, value) in admitted.identity {
+                    // Empty for what the caller does not have: the proxy copies it over the client's.
+                    headers.insert(name, value.unwrap_or(identity::EMPTY));
+                }
+                if let Some((name, value)) = admitted.credential {
                     headers.insert(name, value);
                 }
-                self.claims.describe(&caller, headers);
                 response
             }
             Err(refusal) => refusal,

@@ -17,6 +17,8 @@ use vestibule_oauth::url::{Origin, ResourceUri};
 use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 
 use crate::authorization_server::not_found;
+#[cfg(feature = "aws")]
+use crate::aws::UpstreamSigner;
 use crate::grants::Access;
 use crate::issuer::{TokenError, TokenIssuer};
 use crate::limits::Limits;
@@ -29,6 +31,7 @@ use crate::proxy::{
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
+use crate::upstream_identity::{IdentityToken, Minted};
 use crate::ways::Ways;
 use crate::{BuildError, House};
 
@@ -95,6 +98,8 @@ pub struct OwnCredentials {
     issuer: Arc<TokenIssuer>,
     barrier: Arc<Barrier>,
     clock: Arc<dyn Clock>,
+    /// Identity tokens of the one resource, by the id of the access token.
+    identities: Minted<String>,
 }
 
 impl UpstreamTokens for OwnCredentials {
@@ -110,6 +115,19 @@ impl UpstreamTokens for OwnCredentials {
             .mint_for_upstream(caller.extra(), audience, self.clock.now());
         minted.map(AccessToken::new).map_err(|error| {
             tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
+            CredentialError::Unavailable
+        })
+    }
+
+    fn identity_token(
+        &self,
+        caller: &Caller<Arc<Access>>,
+        token: &IdentityToken,
+    ) -> Result<String, CredentialError> {
+        let (issuer, now) = (&self.issuer, self.clock.now());
+        let minted = token.for_access(caller.extra(), issuer, &self.identities, now);
+        minted.map_err(|error| {
+            tracing::error!(reason = "identity_token", cause = %error, "the identity token was not signed");
             CredentialError::Unavailable
         })
     }
@@ -170,6 +188,7 @@ impl Gateway {
                 issuer: Arc::clone(issuer),
                 barrier: Arc::clone(barrier),
                 clock: Arc::clone(clock),
+                identities: Minted::default(),
             };
             let ending = Ending {
                 clock: Arc::clone(clock),
@@ -191,7 +210,8 @@ impl Gateway {
                     proxy: Arc::clone(&proxy),
                 }
             };
-            let mut plain = route(settings, resource)?;
+            let credential = credential(settings, resource, clock, random, ways)?;
+            let mut plain = route(settings, resource, credential)?;
             plain.policy = Policy::of(resource, clock);
             let sessions = || Sessions::new(Arc::clone(issuer.sealer()));
             plain.sessions = resource.bind_sessions.then(sessions);
@@ -246,12 +266,20 @@ pub async fn gateway(State(house): State<Arc<House>>, request: Request) -> Respo
     }
 }
 
-fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, BuildError> {
-    let wrong = |cause: String| BuildError::Resource {
-        path: resource.path.clone(),
-        cause,
-    };
-    let credential = match &resource.credential {
+/// What the upstream of a resource gets. `clock`, `random` and `ways` are for credentials that are fetched.
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(unused_variables, reason = "nothing else fetches credentials")
+)]
+fn credential(
+    settings: &Settings,
+    resource: &ResourceSettings,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+    ways: &mut Ways,
+) -> Result<Credential, BuildError> {
+    let wrong = |cause: String| wrong(resource, cause);
+    Ok(match &resource.credential {
         CredentialSettings::None => Credential::None,
         CredentialSettings::VestibuleToken { audience } => Credential::VestibuleToken {
             audience: audience.clone(),
@@ -266,7 +294,37 @@ fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, Buil
                 value,
             }
         }
-    };
+        #[cfg(feature = "aws")]
+        CredentialSettings::SigV4 {
+            service,
+            region,
+            unsigned_payload,
+        } => {
+            let limit = (!unsigned_payload).then_some(resource.max_message_bytes);
+            let aws = ways.aws(&settings.aws, clock, random);
+            let aws = aws.map_err(|error| wrong(error.to_string()))?;
+            let signer = UpstreamSigner::new(aws, service, region.as_deref(), limit);
+            Credential::SigV4(Arc::new(signer.map_err(|error| wrong(error.to_string()))?))
+        }
+        #[cfg(not(feature = "aws"))]
+        CredentialSettings::SigV4 { .. } => {
+            return Err(wrong("this build cannot sign for AWS".to_owned()));
+        }
+    })
+}
+
+fn wrong(resource: &ResourceSettings, cause: String) -> BuildError {
+    BuildError::Resource {
+        path: resource.path.clone(),
+        cause,
+    }
+}
+
+fn route(
+    settings: &Settings,
+    resource: &ResourceSettings,
+    credential: Credential,
+) -> Result<Route, BuildError> {
     Ok(Route {
         resource: ProtectedResource::new(
             resource.uri.clone(),
@@ -277,8 +335,10 @@ fn route(settings: &Settings, resource: &ResourceSettings) -> Result<Route, Buil
             resource.scopes.clone(),
         ),
         path: resource.path.clone(),
-        upstream: Upstream::parse(&resource.upstream).map_err(|error| wrong(error.to_string()))?,
+        upstream: Upstream::parse(&resource.upstream)
+            .map_err(|error| wrong(resource, error.to_string()))?,
         credential,
+        identity: resource.identity.clone(),
         header_timeout: resource.timeout,
         max_body_bytes: settings.server.max_body_bytes,
         policy: Policy::open(),

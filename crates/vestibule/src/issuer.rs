@@ -171,6 +171,17 @@ impl TokenIssuer {
         self.sign(UPSTREAM_TOKEN_TYPE, &claims)
     }
 
+    /// Signs another kind of token about whoever holds `access`; `claims` has its audience and times.
+    pub(crate) fn sign_about(
+        &self,
+        typ: &str,
+        mut claims: Map<String, Value>,
+        access: &Access,
+    ) -> Result<String, MintError> {
+        self.fill(&mut claims, access);
+        self.sign(typ, &claims)
+    }
+
     /// Reads an access token of either format for the resource `audience`.
     pub fn verify(&self, token: &str, audience: &str, now: UnixTime) -> Result<Access, TokenError> {
         if token.starts_with(Kind::Access.prefix()) {

@@ -34,6 +34,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod test_directory;
+pub mod upstream_identity;
 mod ways;
 
 use std::sync::Arc;

@@ -3,16 +3,26 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+#[cfg(feature = "aws")]
+use std::sync::Arc;
 
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Protocol, Trust};
+#[cfg(feature = "aws")]
+use vestibule_oauth::random::Random;
+#[cfg(feature = "aws")]
+use vestibule_oauth::time::Clock;
 
 use crate::BuildError;
+#[cfg(feature = "aws")]
+use crate::aws::{Aws, AwsEnvironment, AwsError};
 
 /// Every way out of one house, by the name of the setting it belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct Ways {
     before: HashMap<String, Way>,
     open: HashMap<String, Way>,
+    #[cfg(feature = "aws")]
+    aws: Option<Arc<Aws>>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,7 +48,26 @@ impl Ways {
         Self {
             before: before.map(|ways| ways.open.clone()).unwrap_or_default(),
             open: HashMap::new(),
+            #[cfg(feature = "aws")]
+            aws: before.and_then(|ways| ways.aws.clone()),
         }
+    }
+
+    /// AWS as the environment describes it, which does not change in a process: what its chain of credentials gave is kept.
+    #[cfg(feature = "aws")]
+    pub(crate) fn aws(
+        &mut self,
+        environment: &AwsEnvironment,
+        clock: &Arc<dyn Clock>,
+        random: &Arc<dyn Random>,
+    ) -> Result<Arc<Aws>, AwsError> {
+        if let Some(aws) = &self.aws {
+            return Ok(Arc::clone(aws));
+        }
+        let (clock, random) = (Arc::clone(clock), Arc::clone(random));
+        let aws = Aws::from_environment(environment.clone(), clock, random)?;
+        self.aws = Some(Arc::clone(&aws));
+        Ok(aws)
     }
 
     /// The way to `url` for the setting `name`, in this protocol. The system's certificate authorities are read once: changes there need a

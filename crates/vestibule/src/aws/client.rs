@@ -157,7 +157,7 @@ pub(super) fn is_throttling(code: &str) -> bool {
     )
 }
 
-fn is_about_credentials(code: &str) -> bool {
+pub(super) fn is_about_credentials(code: &str) -> bool {
     matches!(
         code,
         "ExpiredTokenException"
@@ -216,7 +216,7 @@ fn read(operation: &str, answer: &Response<Bytes>) -> Result<Value, AwsError> {
         status: status.as_u16(),
         code,
         message: message.unwrap_or("no reason given").to_owned(),
-        item: body.get("Item").cloned(),
+        item: body.get("Item").cloned().map(Box::new),
     })
 }
 

@@ -13,6 +13,7 @@ mod sign;
 #[cfg(test)]
 pub(crate) mod test_server;
 mod time;
+mod upstream;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use credentials::{Credentials, CredentialsError};
 pub use endpoint::{DYNAMODB, SECRETS_MANAGER, SSM, Service};
 pub use environment::AwsEnvironment;
 pub use secrets::AwsSecrets;
+pub use upstream::UpstreamSigner;
 
 use credentials::CredentialChain;
 
@@ -73,7 +75,7 @@ pub enum AwsError {
         /// What the service says about it.
         message: String,
         /// The item that was in the way of a conditional write, when the service was asked to show it.
-        item: Option<serde_json::Value>,
+        item: Option<Box<serde_json::Value>>,
     },
     /// The answer cannot be understood.
     #[error("{operation}: the answer is {what}")]

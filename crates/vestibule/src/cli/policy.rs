@@ -50,6 +50,9 @@ struct TestArgs {
     /// A method, with the name or URI that it is about: `tools/call:NAME`, `resources/read:URI`, `tools/list`.
     #[arg(long, value_name = "METHOD[:NAME]")]
     call: String,
+    /// What the tool is called with, for Cedar policies. Without it the answer is what a list shows.
+    #[arg(long, value_name = "JSON")]
+    arguments: Option<String>,
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
@@ -67,7 +70,11 @@ pub(super) fn run(arguments: &PolicyArgs, env: &dyn Strings) -> Result<(), Failu
         Some(token) => of_token(&settings, resource, &policy, token, clock.as_ref())?,
         None => of_claims(&policy, arguments)?,
     };
-    let told = policy.explain(&subject, call(&arguments.call)?);
+    let given = arguments.arguments.as_deref().map(serde_json::from_str);
+    let given: Option<Value> = given
+        .transpose()
+        .map_err(|error| Failure::Usage(format!("--arguments is not JSON: {error}")))?;
+    let told = policy.explain_with(&subject, call(&arguments.call)?, given.as_ref());
     if arguments.json {
         let text = serde_json::to_string_pretty(&told).map_err(Failure::runtime)?;
         print::line(&text);
@@ -180,6 +187,10 @@ fn in_words(told: &Explanation, call: &str, path: &str) -> String {
     }
     let _ = writeln!(text, "  {}", told.answer);
     for rule in &told.rules {
+        if let Some(policy) = &rule.policy {
+            let _ = writeln!(text, "policy {policy}, {}: {}", rule.effect, rule.says);
+            continue;
+        }
         let line = if rule.line == 0 {
             String::new()
         } else {

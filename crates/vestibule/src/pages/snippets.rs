@@ -115,7 +115,7 @@ pub fn snippets(name: &str, url: &str) -> Vec<Snippet> {
             "Others, which start a command",
             "mcp.json",
             pretty(
-                &json!({ "mcpServers": { name: { "command": "npx", "args": ["-y", "mcp-remote", url] } } }),
+                &json!({ "mcpServers": { name: { "args": ["-y", "mcp-remote", url], "command": "npx" } } }),
             ),
         ),
     ]

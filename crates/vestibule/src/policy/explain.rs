@@ -1,7 +1,9 @@
 //! Why a call is decided as it is, rule by rule, for `vestibule policy test`.
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::cedar::Verdict;
 use super::rule::{Effect, Says, Subject, Target};
 use super::{Decision, Policy};
 
@@ -27,10 +29,13 @@ pub struct Explanation {
 pub struct RuleLine {
     /// Its number, from 0.
     pub rule: usize,
-    /// The line of the configuration file that it stands in; 0 when it stands elsewhere.
+    /// The line of the configuration file that it stands in, or of the file of policies; 0 when it stands elsewhere.
     pub line: usize,
     /// `allow` or `deny`.
     pub effect: &'static str,
+    /// Of a Cedar policy: its name, its file and line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// What it says of this call.
     pub says: String,
 }
@@ -38,6 +43,16 @@ pub struct RuleLine {
 impl Policy {
     /// Decides on a call, and tells why.
     pub fn explain(&self, subject: &Subject, asked: Target<'_>) -> Explanation {
+        self.explain_with(subject, asked, None)
+    }
+
+    /// The same for a call with these arguments, which Cedar policies may ask for. Without them it tells what lists show.
+    pub fn explain_with(
+        &self,
+        subject: &Subject,
+        asked: Target<'_>,
+        arguments: Option<&Value>,
+    ) -> Explanation {
         let Target { method, thing } = asked;
         let things: Vec<_> = thing
             .map(|(kind, name)| (kind, name.to_owned()))
@@ -46,7 +61,17 @@ impl Policy {
         let Some(rules) = &self.0 else {
             return Explanation::of(Decision::Allowed, subject, Vec::new());
         };
-        let (decision, _) = rules.decide_call(subject, method, &things);
+        let (decision, _) = rules.decide_call(subject, method, &things, arguments);
+        if let Some(policies) = &rules.resource.cedar {
+            let question = rules.question(subject, &subject.scope, asked, arguments);
+            let is_open = matches!(policies.judge(&question), Verdict::Open);
+            let told = Explanation::of(decision, subject, policies.explain(&question));
+            if is_open {
+                let answer = "in lists; a call is decided by its arguments".to_owned();
+                return Explanation { answer, ..told };
+            }
+            return told;
+        }
         let used = thing.map(|(kind, _)| Target {
             method: kind.method(),
             thing,
@@ -68,6 +93,7 @@ impl Policy {
                         Effect::Allow => "allow",
                         Effect::Deny => "deny",
                     },
+                    policy: None,
                     says: match says {
                         Says::Nothing => {
                             "is not about this call, or not about this user".to_owned()

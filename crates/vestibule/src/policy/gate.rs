@@ -123,7 +123,7 @@ impl Policy {
         }
         let (parts, body) = request.into_parts();
         let bytes = read_body(&parts, body, rules.resource.max_message_bytes, patience).await?;
-        let incoming = understand(&parts, &bytes)?;
+        let incoming = understand(&parts, &bytes, rules.looks_at_arguments())?;
         let modern = modern || incoming.calls().any(Call::is_modern);
         rules.check(resource, caller, &subject, &incoming, modern)?;
         let lists = incoming.calls().any(|call| call.method.ends_with("/list"));
@@ -166,7 +166,9 @@ impl Rules {
             let Some(call) = &message.call else {
                 continue;
             };
-            let (decision, target) = self.decide_call(subject, &call.method, &call.things);
+            let arguments = call.arguments.as_ref();
+            let (decision, target) =
+                self.decide_call(subject, &call.method, &call.things, arguments);
             let mut answer = message.id.as_ref().map(|id| {
                 let other = "not done, because another request of the batch cannot be done";
                 refusal::error(id, INTERNAL_ERROR, other, None)
@@ -233,7 +235,7 @@ pub(crate) async fn read_message(
 ) -> Result<(Parts, Bytes, Value), Refused> {
     let (parts, body) = request.into_parts();
     let bytes = read_body(&parts, body, limit, patience).await?;
-    understand(&parts, &bytes)?;
+    understand(&parts, &bytes, false)?;
     let value = serde_json::from_slice(&bytes).map_err(|error| {
         let (status, text) = (StatusCode::BAD_REQUEST, error.to_string());
         Refused::unfit(status, PARSE_ERROR, Value::Null, text, "body_unreadable")
@@ -292,9 +294,9 @@ async fn read_body(
 }
 
 /// What the body asks for, where body and headers agree.
-fn understand(parts: &Parts, bytes: &[u8]) -> Result<Incoming, Refused> {
+fn understand(parts: &Parts, bytes: &[u8], arguments: bool) -> Result<Incoming, Refused> {
     let bad = StatusCode::BAD_REQUEST;
-    let incoming = message::read(bytes).map_err(|error| {
+    let incoming = message::read_with(bytes, arguments).map_err(|error| {
         let text = error.to_string();
         match error {
             Unreadable::Json(_) => {

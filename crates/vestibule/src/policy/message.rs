@@ -12,7 +12,7 @@ use super::rule::Kind;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Incoming {
     /// One message.
-    One(Message),
+    One(Box<Message>),
     /// Several, as 2025-03-26 allows; never empty.
     Batch(Vec<Message>),
 }
@@ -35,6 +35,8 @@ pub(super) struct Call {
     pub(super) things: Vec<(Kind, String)>,
     /// What `Mcp-Name` has to repeat.
     pub(super) header_name: Option<String>,
+    /// What a tool or prompt is called with, where it is asked for.
+    pub(super) arguments: Option<Value>,
     /// The protocol revision in `_meta`.
     pub(super) revision: Option<String>,
 }
@@ -61,13 +63,14 @@ pub(super) enum Unreadable {
 /// Keys that are looked at. One that is spelled almost like them is refused: some servers read keys without regard to
 /// case (Go's `encoding/json`), and would find a second name there.
 const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS: [&str; 7] = [
+const PARAMS: [&str; 8] = [
     "name",
     "uri",
     "ref",
     "taskId",
     "requestState",
     "notifications",
+    "arguments",
     "_meta",
 ];
 const REFERENCE: [&str; 3] = ["type", "name", "uri"];
@@ -75,18 +78,26 @@ const NOTIFICATIONS: [&str; 1] = ["resourceSubscriptions"];
 
 /// Reads a body.
 pub(super) fn read(body: &[u8]) -> Result<Incoming, Unreadable> {
+    read_with(body, false)
+}
+
+/// Reads a body, and keeps the `arguments` of calls if they are wanted.
+pub(super) fn read_with(body: &[u8], arguments: bool) -> Result<Incoming, Unreadable> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = Strict.deserialize(&mut reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
     // The line and column of serde's message are about the client's own text.
     match value.map_err(|error| Unreadable::Json(error.to_string()))? {
-        Value::Object(object) => Message::read(&object).map(Incoming::One),
+        Value::Object(object) => {
+            let message = Message::read(&object, arguments)?;
+            Ok(Incoming::One(Box::new(message)))
+        }
         Value::Array(items) if items.is_empty() => {
             Err(Unreadable::Invalid("a batch must not be empty"))
         }
         Value::Array(items) => {
             let messages = items.iter().map(|item| match item {
-                Value::Object(object) => Message::read(object),
+                Value::Object(object) => Message::read(object, arguments),
                 _ => Err(Unreadable::Invalid("a batch holds JSON-RPC messages only")),
             });
             messages.collect::<Result<_, _>>().map(Incoming::Batch)
@@ -99,7 +110,7 @@ impl Incoming {
     /// All messages.
     pub(super) fn messages(&self) -> &[Message] {
         match self {
-            Self::One(message) => std::slice::from_ref(message),
+            Self::One(message) => std::slice::from_ref(message.as_ref()),
             Self::Batch(messages) => messages,
         }
     }
@@ -113,7 +124,7 @@ impl Incoming {
 }
 
 impl Message {
-    fn read(object: &Map<String, Value>) -> Result<Self, Unreadable> {
+    fn read(object: &Map<String, Value>, arguments: bool) -> Result<Self, Unreadable> {
         if lookalike(object, &ENVELOPE) {
             return Err(Unreadable::Invalid(
                 "a key is a misspelled `method` or the like",
@@ -127,7 +138,12 @@ impl Message {
         let answers = object.contains_key("result") || object.contains_key("error");
         let call = match (object.get("method"), answers) {
             (Some(Value::String(method)), false) => {
-                Some(Call::read(method, object.get("params"), id.as_ref())?)
+                let mut call = Call::read(method, object.get("params"), id.as_ref())?;
+                if arguments && matches!(method.as_str(), "tools/call" | "prompts/get") {
+                    let given = object.get("params").and_then(|own| own.get("arguments"));
+                    call.arguments = Some(given.cloned().unwrap_or_default());
+                }
+                Some(call)
             }
             (None, true) => None,
             _ => {
@@ -197,6 +213,7 @@ impl Call {
             method: method.to_owned(),
             things,
             header_name,
+            arguments: None,
             revision: revision.map(str::to_owned),
         })
     }
@@ -329,7 +346,7 @@ mod tests {
 
     fn one(body: &str) -> Result<Message, Unreadable> {
         match read(body.as_bytes())? {
-            Incoming::One(message) => Ok(message),
+            Incoming::One(message) => Ok(*message),
             Incoming::Batch(_) => panic!("a batch: {body}"),
         }
     }

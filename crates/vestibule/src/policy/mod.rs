@@ -5,6 +5,8 @@
 //! and a call to it is answered as by a server that has no such thing. What the user could consent to (a scope) is a
 //! *grant*: the thing stays in lists, and a call gets 403 with the scopes to ask for.
 
+#[cfg_attr(not(feature = "cedar"), path = "no_cedar.rs")]
+mod cedar;
 mod events;
 mod explain;
 mod filter;
@@ -23,7 +25,9 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::time::Clock;
 
 use crate::settings::ResourceSettings;
+use cedar::Question;
 
+pub use cedar::CedarPolicies;
 pub(crate) use events::{Events, Verdict};
 pub use explain::{Explanation, RuleLine};
 pub(crate) use filter::FilterError;
@@ -83,11 +87,13 @@ impl Policy {
 
     /// The rules of a resource; [`Self::open`] when it has none.
     pub fn of(resource: &ResourceSettings, clock: &Arc<dyn Clock>) -> Self {
-        if resource.rules.is_empty() && !resource.deny_by_default {
+        if !resource.has_policy() {
             return Self::open();
         }
         let names_uris = |rule: &Rule| !rule.resources.is_empty();
-        let looks_at_uris = resource.deny_by_default || resource.rules.iter().any(names_uris);
+        let looks_at_uris = resource.deny_by_default
+            || resource.cedar.is_some()
+            || resource.rules.iter().any(names_uris);
         Self(Some(Arc::new(Rules {
             resource: resource.clone(),
             clock: Arc::clone(clock),
@@ -140,13 +146,27 @@ pub(crate) fn calls(body: &[u8]) -> Option<Vec<(String, Vec<String>)>> {
 }
 
 impl Rules {
-    /// All rules that are about the call must be satisfied; one that denies wins.
+    /// Decides where there is no call yet: in lists.
     fn decide(&self, subject: &Subject, target: Target<'_>) -> Decision {
+        self.decide_on(subject, target, None)
+    }
+
+    /// All rules that are about the call must be satisfied; one that denies wins. With Cedar policies instead, `arguments`
+    /// are those of the call.
+    fn decide_on(
+        &self,
+        subject: &Subject,
+        target: Target<'_>,
+        arguments: Option<&Value>,
+    ) -> Decision {
         if let Some((Kind::Resource, uri)) = target.thing
             && self.looks_at_uris
             && !uri::is_plain(uri)
         {
             return Decision::Hidden("the URI could be read in several ways".to_owned());
+        }
+        if let Some(policies) = &self.resource.cedar {
+            return self.ask_cedar(policies, subject, target, arguments);
         }
         let mut allowed = false;
         let mut lacking = ScopeSet::default();
@@ -172,12 +192,84 @@ impl Rules {
         }
     }
 
+    /// What the policies answer; and where they say no, whether more scopes would make it a yes.
+    fn ask_cedar(
+        &self,
+        policies: &CedarPolicies,
+        subject: &Subject,
+        target: Target<'_>,
+        arguments: Option<&Value>,
+    ) -> Decision {
+        let judge = |scope: &ScopeSet| {
+            let question = self.question(subject, scope, target, arguments);
+            match policies.judge(&question) {
+                cedar::Verdict::Allowed => Ok(()),
+                // Only what is not called yet may be undecided.
+                cedar::Verdict::Open if arguments.is_none() => Ok(()),
+                cedar::Verdict::Open => Err("the policies come to no decision".to_owned()),
+                cedar::Verdict::Denied(why) => Err(why),
+            }
+        };
+        let Err(why) = judge(&subject.scope) else {
+            return Decision::Allowed;
+        };
+        if !policies.looks_at_scopes() {
+            return Decision::Hidden(why);
+        }
+        let with = |more: &[&str]| {
+            let more: ScopeSet = more.iter().map(|scope| (*scope).to_owned()).collect();
+            let all = subject.scope.union(&more);
+            all.union(&self.resource.with_implied(&all))
+        };
+        let scopes = self.resource.scopes.iter();
+        let mut lacking: Vec<&str> = scopes
+            .filter(|scope| !subject.scope.contains(scope) && self.is_obtainable(subject, scope))
+            .collect();
+        if lacking.is_empty() || judge(&with(&lacking)).is_err() {
+            return Decision::Hidden(why);
+        }
+        // No more than are needed: the later ones of the resource are taken away first.
+        for index in (0..lacking.len()).rev() {
+            let mut fewer = lacking.clone();
+            fewer.remove(index);
+            if judge(&with(&fewer)).is_ok() {
+                lacking = fewer;
+            }
+        }
+        Decision::Lacks(lacking.into_iter().map(str::to_owned).collect())
+    }
+
+    fn question<'a>(
+        &'a self,
+        subject: &'a Subject,
+        scope: &'a ScopeSet,
+        target: Target<'a>,
+        arguments: Option<&'a Value>,
+    ) -> Question<'a> {
+        Question {
+            resource: self.resource.uri.as_str(),
+            subject,
+            scope,
+            target,
+            arguments,
+            always: is_always_allowed(target),
+        }
+    }
+
+    /// True when decisions need the arguments of calls.
+    fn looks_at_arguments(&self) -> bool {
+        let policies = self.resource.cedar.as_ref();
+        policies.is_some_and(|policies| policies.looks_at_arguments())
+    }
+
+    fn is_obtainable(&self, subject: &Subject, scope: &str) -> bool {
+        let wanted: ScopeSet = [scope.to_owned()].into_iter().collect();
+        let permitted = self.resource.permitted(&wanted, &subject.groups(), None);
+        permitted.contains(scope)
+    }
+
     fn says(&self, rule: &Rule, subject: &Subject, target: Target<'_>) -> Says {
-        rule.judge(subject, target, |scope| {
-            let wanted: ScopeSet = [scope.to_owned()].into_iter().collect();
-            let permitted = self.resource.permitted(&wanted, &subject.groups(), None);
-            permitted.contains(scope)
-        })
+        rule.judge(subject, target, |scope| self.is_obtainable(subject, scope))
     }
 
     /// Decides on everything that a request names. Who completes an argument of a prompt or subscribes to a resource
@@ -187,13 +279,14 @@ impl Rules {
         subject: &Subject,
         method: &'a str,
         things: &'a [(Kind, String)],
+        arguments: Option<&Value>,
     ) -> (Decision, Target<'a>) {
         let bare = Target {
             method,
             thing: None,
         };
         if things.is_empty() {
-            return (self.decide(subject, bare), bare);
+            return (self.decide_on(subject, bare, arguments), bare);
         }
         let mut lacking = ScopeSet::default();
         let mut lacks_for = bare;
@@ -206,7 +299,7 @@ impl Rules {
             };
             let second = (method != kind.method()).then_some(used);
             for target in [asked].into_iter().chain(second) {
-                match self.decide(subject, target) {
+                match self.decide_on(subject, target, arguments) {
                     Decision::Allowed => {}
                     Decision::Hidden(why) => return (Decision::Hidden(why), asked),
                     Decision::Lacks(scopes) => {

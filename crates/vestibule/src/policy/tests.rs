@@ -146,7 +146,7 @@ fn t26_other_methods_about_a_thing_need_what_using_it_needs() {
     let decide = |groups: &[&str], method: &str, kind, name: &str| {
         let things = [(kind, name.to_owned())];
         rules
-            .decide_call(&caller(&policy, "", groups), method, &things)
+            .decide_call(&caller(&policy, "", groups), method, &things, None)
             .0
     };
     let secret = "file:///secret/plan";

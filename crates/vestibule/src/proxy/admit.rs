@@ -4,13 +4,20 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use vestibule_guard::{Caller, VerifyToken};
 
-use super::credential::{self, CredentialError, UpstreamTokens};
+use super::credential::{self, CredentialError, IdentityHeaders, UpstreamTokens};
 use super::{Endpoint, path, problem};
 use crate::audit::Source;
 use crate::telemetry::{ReferenceId, Told};
 
-/// Who calls, and the header that carries the upstream's credential, if it needs one.
-pub(crate) type Admitted<X> = (Caller<X>, Option<(HeaderName, HeaderValue)>);
+/// A request that may be forwarded.
+pub(crate) struct Admitted<X> {
+    /// Who calls.
+    pub(crate) caller: Caller<X>,
+    /// The header that carries the upstream's credential, if it needs one.
+    pub(crate) credential: Option<(HeaderName, HeaderValue)>,
+    /// What the upstream is told of the caller besides.
+    pub(crate) identity: IdentityHeaders,
+}
 
 impl<V, T> Endpoint<V, T>
 where
@@ -55,10 +62,23 @@ where
             let told = refused("path", &error);
             return Err(told.on(problem::forbidden_path()));
         }
-        let credential =
-            credential::header_for(&self.route.credential, &self.proxy.tokens, &caller);
-        match credential.await {
-            Ok(credential) => Ok((caller, credential)),
+        if self.route.credential.signs_requests() {
+            let cause = "the upstream wants signed requests, and only who sends one can sign it";
+            refused("credential_signs", &cause);
+            return Err(problem::forbidden_here());
+        }
+        let tokens = &self.proxy.tokens;
+        let credential = credential::header_for(&self.route.credential, tokens, &caller).await;
+        let told = credential.and_then(|credential| {
+            let identity = credential::identity_for(&self.route.identity, tokens, &caller)?;
+            Ok((credential, identity))
+        });
+        match told {
+            Ok((credential, identity)) => Ok(Admitted {
+                caller,
+                credential,
+                identity,
+            }),
             Err(error) => {
                 let told = refused("upstream_credential", &error);
                 let reference = told.reference;

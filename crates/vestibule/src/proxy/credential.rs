@@ -9,6 +9,9 @@ use vestibule_guard::Caller;
 use vestibule_oauth::secret::AccessToken;
 
 use super::living::Standing;
+#[cfg(feature = "aws")]
+use crate::aws::UpstreamSigner;
+use crate::upstream_identity::{IdentityToken, UpstreamIdentity};
 
 /// The kind of credential of a route.
 #[derive(Clone)]
@@ -29,6 +32,9 @@ pub enum Credential {
         /// Its value; mark it sensitive.
         value: HeaderValue,
     },
+    /// A signature over the request with credentials of AWS that are ours, the same for everybody.
+    #[cfg(feature = "aws")]
+    SigV4(std::sync::Arc<UpstreamSigner>),
 }
 
 impl Credential {
@@ -38,6 +44,8 @@ impl Credential {
             Self::None => None,
             Self::VestibuleToken { .. } | Self::ProviderToken => Some(&header::AUTHORIZATION),
             Self::Header { name, .. } => Some(name),
+            #[cfg(feature = "aws")]
+            Self::SigV4(_) => Some(&header::AUTHORIZATION),
         }
     }
 
@@ -54,6 +62,8 @@ impl fmt::Debug for Credential {
             Self::VestibuleToken { audience } => write!(f, "VestibuleToken({audience})"),
             Self::ProviderToken => f.write_str("ProviderToken"),
             Self::Header { name, .. } => write!(f, "Header({name})"),
+            #[cfg(feature = "aws")]
+            Self::SigV4(signer) => write!(f, "SigV4({signer:?})"),
         }
     }
 }
@@ -81,6 +91,13 @@ pub trait UpstreamTokens: Send + Sync + 'static {
         audience: &str,
     ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
 
+    /// The identity token of `caller`, as text of a header.
+    fn identity_token(
+        &self,
+        caller: &Caller<Self::Extra>,
+        token: &IdentityToken,
+    ) -> Result<String, CredentialError>;
+
     /// The provider's access token of `caller`.
     fn provider_token(
         &self,
@@ -100,6 +117,9 @@ pub(super) async fn header_for<T: UpstreamTokens>(
 ) -> Result<Option<(HeaderName, HeaderValue)>, CredentialError> {
     let token = match credential {
         Credential::None => return Ok(None),
+        // Added when the request is complete.
+        #[cfg(feature = "aws")]
+        Credential::SigV4(_) => return Ok(None),
         Credential::Header { name, value } => return Ok(Some((name.clone(), value.clone()))),
         Credential::VestibuleToken { audience } => tokens.vestibule_token(caller, audience).await?,
         Credential::ProviderToken => tokens.provider_token(caller).await?,
@@ -108,4 +128,24 @@ pub(super) async fn header_for<T: UpstreamTokens>(
         .map_err(|_| CredentialError::SignInAgain)?;
     value.set_sensitive(true);
     Ok(Some((header::AUTHORIZATION, value)))
+}
+
+/// Each header about the caller; `None` where this one has nothing to tell.
+pub(crate) type IdentityHeaders = Vec<(HeaderName, Option<HeaderValue>)>;
+
+/// What the upstream is told of the caller besides the credential.
+pub(super) fn identity_for<T: UpstreamTokens>(
+    identity: &UpstreamIdentity,
+    tokens: &T,
+    caller: &Caller<T::Extra>,
+) -> Result<IdentityHeaders, CredentialError> {
+    let told = identity.describe(caller);
+    let mut headers: IdentityHeaders = told.map(|(name, value)| (name.clone(), value)).collect();
+    if let Some(token) = &identity.token {
+        let signed = tokens.identity_token(caller, token)?;
+        let mut value = HeaderValue::try_from(signed).map_err(|_| CredentialError::Unavailable)?;
+        value.set_sensitive(true);
+        headers.push((token.header.clone(), Some(value)));
+    }
+    Ok(headers)
 }

@@ -17,6 +17,7 @@ use super::handles::{AnswerError, Handles};
 use super::path::PathRefusal;
 use super::rewrite::Verdict;
 use super::session::{self, UnknownSession};
+use super::signing::{self, UnreadBody};
 use super::upload::Upload;
 use super::{Proxy, Route, headers, living, path, problem, rewrite};
 use crate::metrics::labels::UpstreamOutcome;
@@ -33,8 +34,10 @@ enum ForwardError {
     Path(#[from] PathRefusal),
     #[error("method refused")]
     Method,
-    #[error("the request body is too large")]
-    TooLarge,
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the request body broke off, and must be signed")]
+    Broken,
     #[error(transparent)]
     Credential(#[from] CredentialError),
     #[error("the upstream is silent")]
@@ -63,7 +66,8 @@ impl ForwardError {
         match self {
             Self::Path(_) => "path",
             Self::Method => "method",
-            Self::TooLarge => "body_too_large",
+            Self::TooLarge(_) => "body_too_large",
+            Self::Broken => "body_broken",
             Self::Credential(_) => "upstream_credential",
             Self::Silent => "upstream_silent",
             Self::Fetch(_) => "upstream_unreachable",
@@ -115,11 +119,17 @@ async fn exchange<T: UpstreamTokens>(
         return Err(ForwardError::Method);
     }
     let target = path::target(&route.path, &route.upstream, &client.uri)?;
-    let (upload, progress) =
-        Upload::new(body, route.max_body_bytes).ok_or(ForwardError::TooLarge)?;
+    let too_large = ForwardError::TooLarge(route.max_body_bytes);
+    let body = signing::body_to_sign(&route.credential, body, route.header_timeout).await;
+    let (body, signed) = body.map_err(|error| match error {
+        UnreadBody::TooLong(limit) => ForwardError::TooLarge(limit),
+        UnreadBody::Broken => ForwardError::Broken,
+    })?;
+    let (upload, progress) = Upload::new(body, route.max_body_bytes).ok_or(too_large)?;
     let listening = living::is_listening(&client.method, &client.headers);
     let watched = client.method != Method::HEAD;
     let secret = credential::header_for(&route.credential, &proxy.tokens, caller).await?;
+    let identity = credential::identity_for(&route.identity, &proxy.tokens, caller)?;
 
     // A new request: of the client's only method, headers and body travel on.
     let mut upstream = http::Request::new(upload);
@@ -128,7 +138,8 @@ async fn exchange<T: UpstreamTokens>(
     *upstream.uri_mut() = target;
     *upstream.version_mut() = Version::HTTP_11;
     *upstream.headers_mut() = client.headers;
-    headers::for_upstream(upstream.headers_mut(), route.credential.header());
+    let ours = route.credential.header().into_iter();
+    headers::for_upstream(upstream.headers_mut(), ours.chain(route.identity.names()));
     session::drop_lookalikes(upstream.headers_mut());
     let mut event_ids = None;
     if let Some(sessions) = &route.sessions {
@@ -138,9 +149,14 @@ async fn exchange<T: UpstreamTokens>(
         event_ids = watched.then_some(ids);
     }
     permit.prepare(upstream.headers_mut());
-    if let Some((name, value)) = secret {
+    let told = identity
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    for (name, value) in told.chain(secret) {
         upstream.headers_mut().insert(name, value);
     }
+    let told: Vec<_> = route.identity.names().cloned().collect();
+    signing::sign(&route.credential, &mut upstream, &signed, &told).await?;
 
     let watch = proxy.watch.as_ref();
     let durations = watch.map(|watch| &watch.metrics.upstream_durations);
@@ -148,7 +164,11 @@ async fn exchange<T: UpstreamTokens>(
     let sending = proxy.outbound.stream(upstream, Duration::MAX);
     let response = tokio::select! {
         response = sending => response.map_err(|error| {
-            if progress.is_too_long() { ForwardError::TooLarge } else { error.into() }
+            if progress.is_too_long() {
+                ForwardError::TooLarge(route.max_body_bytes)
+            } else {
+                error.into()
+            }
         }),
         () = progress.silence(route.header_timeout) => Err(ForwardError::Silent),
     };
@@ -198,7 +218,7 @@ fn outcome<B>(response: &Result<Response<B>, ForwardError>) -> UpstreamOutcome {
     match response {
         Ok(response) => UpstreamOutcome::of(response.status()),
         Err(ForwardError::Silent) => UpstreamOutcome::Silent,
-        Err(ForwardError::TooLarge) => UpstreamOutcome::Abandoned,
+        Err(ForwardError::TooLarge(_)) => UpstreamOutcome::Abandoned,
         Err(_) => UpstreamOutcome::Unreachable,
     }
 }
@@ -208,7 +228,11 @@ fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Respon
     match error {
         ForwardError::Path(_) => problem::not_found("there is no such path here"),
         ForwardError::Method => problem::method_not_allowed(),
-        ForwardError::TooLarge => problem::too_large(route.max_body_bytes),
+        ForwardError::TooLarge(limit) => problem::too_large(limit),
+        ForwardError::Broken => failed(
+            StatusCode::REQUEST_TIMEOUT,
+            "The request did not arrive as a whole",
+        ),
         ForwardError::Session(_) => problem::not_found("session not found"),
         ForwardError::Event(_) => problem::not_found("event not found"),
         ForwardError::Filter(_) => failed(

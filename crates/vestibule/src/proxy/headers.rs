@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::upstream_identity::folded;
+
 /// Of one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
@@ -96,16 +98,19 @@ const NOT_DOWNSTREAM: [&str; 21] = [
 
 const NOT_DOWNSTREAM_PREFIXES: [&str; 2] = ["access-control-", "x-amzn-remapped-"];
 
-/// Makes a client's headers fit for the upstream. `credential` is the header that will carry ours: the client's own of
-/// that name goes as well.
-pub(super) fn for_upstream(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
-    let credential = credential.map(|name| folded(name.as_str()).into_owned());
+/// Makes a client's headers fit for the upstream. `ours` are those that carry the credential and who calls: the client's
+/// own of these names go as well, whether or not there will be one of ours.
+pub(super) fn for_upstream<'a>(
+    headers: &mut HeaderMap,
+    ours: impl IntoIterator<Item = &'a HeaderName>,
+) {
+    let ours: Vec<Cow<'_, str>> = ours.into_iter().map(|own| folded(own.as_str())).collect();
     retain(headers, |name| {
         !NOT_UPSTREAM.contains(&name)
             && !NOT_UPSTREAM_PREFIXES
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
-            && credential.as_deref() != Some(name)
+            && !ours.iter().any(|own| own == name)
     });
 }
 
@@ -171,15 +176,6 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
     }
 }
 
-/// `name` must be in lower case, as a `HeaderName` is.
-fn folded(name: &str) -> Cow<'_, str> {
-    if name.contains('_') {
-        Cow::Owned(name.replace('_', "-"))
-    } else {
-        Cow::Borrowed(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,11 +213,14 @@ mod tests {
             "Sec-Fetch-Site",
             "X-Api-Key",
             "X_Api_Key",
+            "X-User",
+            "X_USER",
             "Transfer-Encoding",
             "Upgrade",
             "TE",
         ]);
-        for_upstream(&mut headers, Some(&HeaderName::from_static("x-api-key")));
+        let ours = ["x-api-key", "x-user"].map(HeaderName::from_static);
+        for_upstream(&mut headers, &ours);
         assert!(headers.is_empty(), "{headers:?}");
     }
 

@@ -1,7 +1,7 @@
 //! The proxy: an authenticated request goes to the upstream MCP server and its answer streams back (design §4, `ANY /mcp`).
 //!
 //! Way of a request: [`vestibule_guard::cors`] (preflight, origin) → guard → [`policy`](crate::policy) → `path` → `headers` → `session` →
-//! [`credential`] → `forward` → `rewrite` → `event_ids` → policy → `handles` → `living` → CORS.
+//! [`credential`] → `signing` → `forward` → `rewrite` → `event_ids` → policy → `handles` → `living` → CORS.
 
 mod admit;
 pub mod credential;
@@ -14,6 +14,7 @@ pub(crate) mod path;
 mod problem;
 pub(crate) mod rewrite;
 mod session;
+mod signing;
 mod told;
 mod upload;
 
@@ -37,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::Operation;
 use crate::policy::Policy;
 use crate::telemetry::{ReferenceId, Told};
+use crate::upstream_identity::UpstreamIdentity;
 
 use self::handles::Handles;
 
@@ -60,6 +62,8 @@ pub struct Route {
     pub upstream: Upstream,
     /// What the upstream receives as `Authorization`, or instead of it.
     pub credential: Credential,
+    /// What the upstream is told of the caller besides.
+    pub identity: UpstreamIdentity,
     /// How long the upstream may be silent before its response headers: no byte of the request taken, no answer.
     pub header_timeout: Duration,
     /// Longest request body, in bytes.

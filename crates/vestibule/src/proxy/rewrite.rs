@@ -31,6 +31,9 @@ pub(super) fn answer<X>(route: &Route, caller: &Caller<X>, parts: &mut Parts) ->
             return Verdict::Replace(route.resource.refused_upstream());
         }
         StatusCode::UNAUTHORIZED => return Verdict::OurCredentialRefused,
+        StatusCode::FORBIDDEN if route.credential.is_refused_by(&parts.headers) => {
+            return Verdict::OurCredentialRefused;
+        }
         StatusCode::FORBIDDEN => {
             if let Some(needed) = needed_scopes(&parts.headers) {
                 return Verdict::Replace(route.resource.forbidden(caller, &needed));

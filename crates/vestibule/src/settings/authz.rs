@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::credential::CredentialSettings;
 use super::resource::{self, ResourceSettings};
 use super::section::Section;
 use super::server::proxy_network;
@@ -66,11 +67,23 @@ impl AuthzSettings {
         }
         for resource in resources {
             if let Some(proxies) = proxies.as_ref().filter(|_| !nobody)
-                && (resource.deny_by_default || !resource.rules.is_empty())
+                && resource.has_policy()
             {
                 let message = format!(
                     "the rules of {} need the bodies of requests, which proxies do not send: each of their questions about \
                      it is refused",
+                    resource.path
+                );
+                problems.warn(&proxies.spot, &message);
+            }
+        }
+        for resource in resources {
+            if let Some(proxies) = proxies.as_ref().filter(|_| !nobody)
+                && matches!(resource.credential, CredentialSettings::SigV4 { .. })
+            {
+                let message = format!(
+                    "the credential of {} signs each request as it is sent, which a proxy that sends it cannot be given: each \
+                     of their questions about it is refused",
                     resource.path
                 );
                 problems.warn(&proxies.spot, &message);

@@ -306,6 +306,10 @@ fn derived(settings: &Settings) -> Vec<Derived> {
             let audience = Json::from(audience.as_str());
             push(key("credential.audience"), audience, from("upstream"));
         }
+        if let Some(token) = &resource.identity.token {
+            let audience = Json::from(token.audience.as_str());
+            push(key("identity.token.audience"), audience, from("upstream"));
+        }
     }
     for (index, client) in settings.clients.preregistered.iter().enumerate() {
         let name = Json::from(client.name.as_str());

@@ -11,12 +11,15 @@ mod admin;
 mod aliases;
 mod audit;
 mod authz;
+mod cedar;
 mod clients;
 mod consent;
+mod credential;
 mod describe;
 mod document;
 mod env;
 mod explain;
+mod identity;
 mod introspection;
 mod limits;
 mod metrics;
@@ -51,17 +54,22 @@ pub use audit::{AuditSettings, AuditSink};
 pub use authz::{AuthzSettings, RequestFrom};
 pub use clients::{ClientCredential, ClientSettings, PreRegistered};
 pub use consent::ConsentSettings;
+pub use credential::CredentialSettings;
 pub use env::{NoEnvironment, ProcessEnvironment, Strings};
 pub use explain::{InForce, Origin as ValueOrigin};
 pub use introspection::{IntrospectionClient, IntrospectionSettings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use metrics::MetricsSettings;
 pub use pages::PagesSettings;
+#[cfg(feature = "cedar")]
+pub(crate) use problem::closest as closest_name;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use reference::{NoSecretSource, SecretError, SecretPlace, SecretReference, SecretSource};
-pub use resource::{CredentialSettings, ResourceSettings};
+pub use resource::ResourceSettings;
+#[cfg(feature = "cedar")]
+pub(crate) use rule::is_known_method;
 pub use schema::schema;
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
@@ -117,6 +125,9 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Who may ask about requests that they forward themselves; `None`: nobody.
     pub authz: Option<AuthzSettings>,
+    /// Who we are to AWS, where requests are signed for it.
+    #[cfg(feature = "aws")]
+    pub aws: crate::aws::AwsEnvironment,
     /// Which pages are shown.
     pub pages: PagesSettings,
     /// What is logged.
@@ -177,6 +188,8 @@ impl Settings {
             introspection: IntrospectionSettings::default(),
             limits: LimitSettings::default(),
             authz: None,
+            #[cfg(feature = "aws")]
+            aws: crate::aws::AwsEnvironment::default(),
             pages: PagesSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -264,6 +277,8 @@ impl Settings {
             introspection,
             limits,
             authz,
+            #[cfg(feature = "aws")]
+            aws: crate::aws::AwsEnvironment::read(env),
             pages,
             log,
             warnings: Vec::new(),
@@ -335,6 +350,27 @@ impl Settings {
         for resource in &self.resources {
             for provider in self.providers_of(resource) {
                 let mapped = self.claims_of(provider);
+                for name in resource.identity.claims() {
+                    if !mapped.iter().any(|claim| claim.name == name) {
+                        let message = format!(
+                            "tells its upstream the claim `{name}`, but no claim of the provider `{}` is mapped to it; set \
+                             `tokens.claims` or the provider's `claims`",
+                            provider.id
+                        );
+                        problems.add(&resource::section_spot(&resource.path), message);
+                    }
+                }
+                let asked = resource.cedar.iter().flat_map(|policies| policies.claims());
+                for (name, place) in asked {
+                    if !mapped.iter().any(|claim| claim.name == name) {
+                        let message = format!(
+                            "{place}: asks for the claim `{name}`, but no claim of the provider `{}` is mapped to it; set \
+                             `tokens.claims` or the provider's `claims`",
+                            provider.id
+                        );
+                        problems.add(&resource::section_spot(&resource.path), message);
+                    }
+                }
                 for name in resource.claims_in_rules() {
                     if !mapped.iter().any(|claim| claim.name == name) {
                         let message = format!(

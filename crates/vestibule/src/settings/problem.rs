@@ -271,7 +271,7 @@ impl Problems {
 }
 
 /// The one of `candidates` that `given` was probably meant to be.
-pub(super) fn closest<'a>(
+pub(crate) fn closest<'a>(
     given: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

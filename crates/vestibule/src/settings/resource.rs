@@ -1,22 +1,25 @@
 //! `[[resource]]`: the protected MCP endpoints — public path, upstream, scopes and what the upstream receives.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
 use vestibule_guard::fetch::Protocol;
 use vestibule_oauth::scope::ScopeSet;
-use vestibule_oauth::secret::Secret;
 use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
 
+use super::cedar;
+use super::credential::CredentialSettings;
+use super::identity;
 use super::problem::{Located, Problems, Spot, closest};
 use super::rule;
 use super::scope::{self, ScopeDetail};
 use super::section::Section;
 use super::streams;
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
-use crate::policy::{Glob, Rule};
+use crate::policy::{CedarPolicies, Glob, Rule};
 use crate::proxy::StreamRules;
+use crate::upstream_identity::UpstreamIdentity;
 
 /// One protected MCP endpoint.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub struct ResourceSettings {
     pub token_format: TokenFormat,
     /// What the upstream receives in place of the client's token.
     pub credential: CredentialSettings,
+    /// What the upstream is told of the caller besides.
+    pub identity: UpstreamIdentity,
     /// How long the upstream may take until its response headers.
     pub timeout: Duration,
     /// Where people read about it (RFC 9728 `resource_documentation`).
@@ -51,6 +56,8 @@ pub struct ResourceSettings {
     pub rules: Vec<Rule>,
     /// True when what no rule allows is hidden.
     pub deny_by_default: bool,
+    /// Cedar policies in the place of rules.
+    pub cedar: Option<Arc<CedarPolicies>>,
     /// Longest message that is read for the rules, in bytes.
     pub max_message_bytes: usize,
     /// Longest list, or event of a stream, that is read to be filtered, in bytes.
@@ -69,28 +76,6 @@ pub struct ResourceSettings {
 
 /// The search that AgentCore Gateway offers beside a gateway's own tools.
 const SEARCH_TOOL: &str = "*x_amz_bedrock_agentcore_search";
-
-/// What the upstream receives in place of the client's token.
-#[derive(Clone, Debug, Default)]
-pub enum CredentialSettings {
-    /// Nothing.
-    #[default]
-    None,
-    /// A short-lived JWT of ours about the user.
-    VestibuleToken {
-        /// Its audience; the upstream's URL unless set.
-        audience: String,
-    },
-    /// The user's access token at the provider.
-    ProviderToken,
-    /// A fixed header, the same for every user.
-    Header {
-        /// The header's name.
-        name: HeaderName,
-        /// The header's value.
-        value: Secret,
-    },
-}
 
 /// First path segments that are ours. No resource may begin with one.
 const RESERVED: [&str; 15] = [
@@ -111,25 +96,6 @@ const RESERVED: [&str; 15] = [
     "version",
 ];
 
-/// Headers that belong to the message or to the protocol and cannot carry a credential.
-const NOT_A_CREDENTIAL: [&str; 15] = [
-    "accept",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "last-event-id",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 impl ResourceSettings {
     /// A resource at `path` of `public_url` with every default, or why the two make no URL.
     pub fn new(public_url: &Origin, path: &str, upstream: Endpoint) -> Result<Self, String> {
@@ -146,11 +112,13 @@ impl ResourceSettings {
             providers: Vec::new(),
             token_format: TokenFormat::default(),
             credential: CredentialSettings::default(),
+            identity: UpstreamIdentity::default(),
             timeout: Duration::from_secs(300),
             documentation: None,
             ca_file: None,
             rules: Vec::new(),
             deny_by_default: false,
+            cedar: None,
             max_message_bytes: 1024 * 1024,
             max_list_bytes: 8 * 1024 * 1024,
             search_tools: Glob::parse(SEARCH_TOOL).into_iter().collect(),
@@ -228,9 +196,15 @@ impl ResourceSettings {
             section.section("credential"),
             upstream.as_ref().map(|url| &url.value),
         );
+        let identity = identity::read(
+            section.section("identity"),
+            credential.as_ref(),
+            upstream.as_ref().map(|url| &url.value),
+        );
         let timeout = section.duration("timeout");
         let documentation = section.parsed("documentation", Endpoint::parse);
         let ca_file = section.file("ca_file");
+        let cedar = cedar::read(&mut section);
         let deny_by_default = section.choice("default", &[("allow", false), ("deny", true)]);
         let rules = rule::read_all(section.sections("rule"));
         let max_message_bytes = section.size("max_message_bytes");
@@ -258,6 +232,9 @@ impl ResourceSettings {
                 format!("`{}` is not among `scopes`", foreign.join("`, `")),
             );
         }
+        let other = deny_by_default.as_ref().map(|deny| deny.spot.clone());
+        let other = other.or_else(|| rules.first().map(rule::Written::spot));
+        let cedar = cedar.checked(problems, other.as_ref());
         let deny = deny_by_default.as_ref().is_some_and(|deny| deny.value);
         if let Some(deny) = deny_by_default.filter(|deny| deny.value && rules.is_empty()) {
             problems.add(
@@ -310,11 +287,13 @@ impl ResourceSettings {
             providers,
             token_format,
             credential: credential?,
+            identity,
             timeout: timeout.map_or(defaults.timeout, |timeout| timeout.value),
             documentation: documentation.map(|url| url.value.as_str().to_owned()),
             ca_file: ca_file.map(|file| file.value),
             rules,
             deny_by_default: deny,
+            cedar,
             max_message_bytes: max_message_bytes
                 .map_or(defaults.max_message_bytes, |size| size.value),
             max_list_bytes: max_list_bytes.map_or(defaults.max_list_bytes, |size| size.value),
@@ -330,80 +309,6 @@ impl ResourceSettings {
             },
             ..defaults
         })
-    }
-}
-
-impl CredentialSettings {
-    fn read(mut section: Section<'_>, upstream: Option<&Endpoint>) -> Option<Self> {
-        #[derive(Clone, Copy, PartialEq)]
-        enum Kind {
-            None,
-            VestibuleToken,
-            ProviderToken,
-            Header,
-        }
-        let problems = section.problems();
-        let kinds = [
-            ("none", Kind::None),
-            ("vestibule-token", Kind::VestibuleToken),
-            ("provider-token", Kind::ProviderToken),
-            ("header", Kind::Header),
-        ];
-        let kind = section.choice("type", &kinds);
-        let audience = section.name("audience");
-        let name = section.parsed("name", credential_header);
-        let value = section.secret("value", "value_file");
-        if section.is_written() {
-            section.required("type", kind.as_ref());
-        }
-        let kind = match kind {
-            Some(kind) => kind.value,
-            None if section.is_written() => {
-                section.finish();
-                return None;
-            }
-            None => Kind::None,
-        };
-        if let Some(audience) = audience.as_ref().filter(|_| kind != Kind::VestibuleToken) {
-            problems.add(&audience.spot, "belongs to the type `vestibule-token`");
-        }
-        if kind != Kind::Header {
-            for spot in name
-                .iter()
-                .map(|name| &name.spot)
-                .chain(value.iter().map(|value| &value.spot))
-            {
-                problems.add(spot, "belongs to the type `header`");
-            }
-        }
-        let credential = match kind {
-            Kind::None => Some(Self::None),
-            Kind::ProviderToken => Some(Self::ProviderToken),
-            Kind::VestibuleToken => {
-                let audience = audience.map(|audience| audience.value);
-                audience
-                    .or_else(|| Some(upstream?.as_str().to_owned()))
-                    .map(|audience| Self::VestibuleToken { audience })
-            }
-            Kind::Header => {
-                let name = section.required("name", name);
-                if let Some(value) = value
-                    .as_ref()
-                    .filter(|value| HeaderValue::from_str(value.value.expose()).is_err())
-                {
-                    problems.add(&value.spot, "holds characters that a header cannot carry");
-                }
-                if !section.has_written(&["value_file"]) {
-                    section.required("value", value.as_ref());
-                }
-                name.zip(value).map(|(name, value)| Self::Header {
-                    name: name.value,
-                    value: value.value,
-                })
-            }
-        };
-        section.finish();
-        credential
     }
 }
 
@@ -528,19 +433,8 @@ fn refuse_overlap(path: &Located<String>, others: &[Located<String>], problems: 
     }
 }
 
-fn credential_header(text: &str) -> Result<HeaderName, String> {
-    let name = HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| format!("'{text}' is not a header name"))?;
-    if NOT_A_CREDENTIAL.contains(&name.as_str()) || name.as_str().starts_with("mcp-") {
-        return Err(format!(
-            "`{name}` belongs to the message itself and cannot carry a credential"
-        ));
-    }
-    Ok(name)
-}
-
 /// True for plain http to a host that is not this computer.
-fn plain_and_far(upstream: &Endpoint) -> bool {
+pub(super) fn plain_and_far(upstream: &Endpoint) -> bool {
     url::Url::parse(upstream.as_str())
         .is_ok_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback_host))
 }

@@ -60,6 +60,20 @@ pub(super) struct Written {
     any_scope: Option<Located<ScopeSet>>,
 }
 
+impl Written {
+    /// Where it is written.
+    pub(super) fn spot(&self) -> Spot {
+        self.spot.clone()
+    }
+}
+
+/// True for the methods of all revisions.
+#[cfg(feature = "cedar")]
+pub(crate) fn is_known_method(method: &str) -> bool {
+    let mut naming = NAMING.iter().flat_map(|(_, methods)| methods.iter());
+    OTHERS.contains(&method) || naming.any(|own| *own == method)
+}
+
 /// Reads the rules of a resource.
 pub(super) fn read_all(sections: Vec<Section<'_>>) -> Vec<Written> {
     sections.into_iter().map(read).collect()

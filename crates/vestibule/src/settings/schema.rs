@@ -20,7 +20,21 @@ pub fn schema() -> Json {
     schema["description"] =
         json!("The configuration file of Vestibule. Every key can be set by a variable as well.");
     schema["$defs"] = Json::Object(definitions);
-    schema
+    sorted(schema)
+}
+
+/// With the keys of every object in order: a crate of some builds has `serde_json` keep them as they were written.
+fn sorted(json: Json) -> Json {
+    match json {
+        Json::Object(object) => {
+            let mut pairs: Vec<(String, Json)> = object.into_iter().collect();
+            pairs.sort_by(|one, other| one.0.cmp(&other.0));
+            let pairs = pairs.into_iter().map(|(key, value)| (key, sorted(value)));
+            Json::Object(pairs.collect())
+        }
+        Json::Array(items) => items.into_iter().map(sorted).collect(),
+        other => other,
+    }
 }
 
 fn object(asked: &[Asked], path: &[String], definitions: &mut Map<String, Json>) -> Json {

@@ -9,6 +9,7 @@ use vestibule::serve::PeerAddr;
 use vestibule::settings::{
     AuthzSettings, ClaimMapping, CredentialSettings, EndpointLimits, Rate, RequestFrom, Settings,
 };
+use vestibule::upstream_identity::IdentityToken;
 use vestibule_oauth::secret::Secret;
 
 use crate::support::{Answer, CHALLENGE, ORIGIN, TestHouse};
@@ -449,6 +450,43 @@ async fn a_claim_that_a_user_does_not_have_is_told_as_empty() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers["x-vestibule-claim-department"], "");
     assert_eq!(answer.headers["x-vestibule-groups"], "");
+}
+
+/// The same headers as at the gateway, each there even where there is nothing to tell, and none taken from the caller: a
+/// proxy copies what stands here over what the client sent, but `x_user` would stay.
+#[tokio::test]
+async fn the_headers_of_the_operators_choice_are_told_and_never_taken_from_the_caller() {
+    for from in ALL {
+        let house = house(from, |settings| {
+            let identity = &mut settings.resources[0].identity;
+            identity.headers = ["sub", "groups", "nickname"]
+                .map(|claim| (format!("x-my-{claim}").parse().unwrap(), claim.to_owned()))
+                .into();
+            identity.token = Some(IdentityToken::new("https://up.example"));
+        })
+        .await;
+        let (_, tokens) = house.sign_in().await;
+        let answer = Question::new(from, &tokens.access).ask(&house).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(
+            answer.header("x-my-sub"),
+            answer.header("x-vestibule-subject")
+        );
+        assert_eq!(answer.header("x-my-groups"), "admins,staff");
+        assert_eq!(answer.headers["x-my-nickname"], "");
+        assert!(answer.header("x-vestibule-identity").starts_with("ey"));
+        for name in [
+            "x-my-sub",
+            "X_My-Sub",
+            "x_my_nickname",
+            "x-vestibule_identity",
+        ] {
+            let question = Question::new(from, &tokens.access).with(name, "root");
+            let answer = question.ask(&house).await;
+            assert_denied(&answer, &format!("{from:?} {name}"));
+            assert!(!answer.headers.contains_key("x-my-sub"));
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,5 +2,8 @@
 
 mod credentials;
 mod doors;
+mod identity;
 mod protocol;
+#[cfg(feature = "aws")]
+mod sigv4;
 mod streams;

@@ -2,6 +2,8 @@
 //! belong to one user (T26, T27).
 
 mod attacks;
+#[cfg(feature = "cedar")]
+mod cedar;
 mod explain;
 mod sdk;
 mod sessions;

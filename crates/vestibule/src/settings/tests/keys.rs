@@ -76,7 +76,7 @@ fn keys_are_read_as_what_they_are_described_to_be() {
 fn described_defaults_are_the_defaults() {
     // What the defaults of other keys depend on.
     let base: Table = format!(
-        "public_url = \"https://mcp.example.com\"\n{PROVIDER}{RESOURCE}{RING}\
+        "public_url = \"https://mcp.example.com\"\n{PROVIDER}{RESOURCE}identity.token = {{}}\n{RING}\
          [server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
          [admin]\ntoken = \"0123456789abcdef0123456789abcdef\"\n[authz]\ntrusted_proxies = [\"10.0.0.0/8\"]\n"
     )

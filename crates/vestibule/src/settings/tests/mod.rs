@@ -5,6 +5,7 @@ mod aliases;
 mod authz;
 mod clients;
 mod contradictions;
+mod identity;
 mod keys;
 mod providers;
 mod rules;

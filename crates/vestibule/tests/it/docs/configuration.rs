@@ -22,7 +22,7 @@ file = "keys.toml"
 "#;
 
 /// The keys that name files.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "ca_file",
     "cert",
     "client_secret_file",
@@ -30,6 +30,7 @@ const FILES: [&str; 13] = [
     "key",
     "origin_secret_file",
     "origin_secret_previous_file",
+    "policy_file",
     "ring_file",
     "secret_file",
     "subject_key_file",
@@ -71,11 +72,16 @@ fn make_files(table: &mut Table, directory: &Path) {
                 let mut file = std::fs::OpenOptions::new();
                 let file = file.create(true).truncate(true).write(true).mode(0o600);
                 let mut file = file.open(directory.join(&name)).unwrap();
-                let content = if key == "url_file" {
-                    "none"
-                } else {
+                let content = match key.as_str() {
+                    "url_file" => "none",
+                    // The policies of the documents.
+                    "policy_file" => include_str!("../../../../../docs/authorization.md")
+                        .split("```cedar\n")
+                        .nth(1)
+                        .and_then(|rest| rest.split("```").next())
+                        .unwrap(),
                     // Long enough for any secret.
-                    "content-of-a-file-0123456789abcdef"
+                    _ => "content-of-a-file-0123456789abcdef",
                 };
                 file.write_all(content.as_bytes()).unwrap();
                 *path = name;

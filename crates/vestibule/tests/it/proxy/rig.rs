@@ -17,6 +17,7 @@ use vestibule::proxy::{
     Alarm, Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions,
     Standing, StreamRules, Upstream, UpstreamTokens,
 };
+use vestibule::upstream_identity::{IdentityToken, UpstreamIdentity};
 use vestibule_guard::cors::Origins;
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Protocol, Trust};
 use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
@@ -94,6 +95,14 @@ impl UpstreamTokens for Tokens {
         )))
     }
 
+    fn identity_token(
+        &self,
+        caller: &Caller<()>,
+        token: &IdentityToken,
+    ) -> Result<String, CredentialError> {
+        Ok(format!("signed.{}.{}", token.audience, caller.subject()))
+    }
+
     async fn provider_token(&self, caller: &Caller<()>) -> Result<AccessToken, CredentialError> {
         match caller.subject() {
             "nobody" => Err(CredentialError::SignInAgain),
@@ -162,6 +171,7 @@ impl Front {
                 path: "/mcp".into(),
                 upstream: Upstream::parse(&upstream).unwrap(),
                 credential: self.credential,
+                identity: UpstreamIdentity::default(),
                 header_timeout: self.header_timeout,
                 max_body_bytes: self.max_body_bytes,
                 policy: Policy::open(),

@@ -1,6 +1,9 @@
 //! What tests ask of an answer: is it a page of ours, where does its link lead, what does it look like without the random.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
+use serde_json::Value;
 use url::Url;
 use vestibule_standin::cognito::Endpoint;
 
@@ -154,9 +157,10 @@ fn param(url: &Url, name: &str) -> Option<String> {
     first
 }
 
-/// The JSON of an answer as text, for snapshots.
+/// The JSON of an answer as text, for snapshots: in order, whatever the build makes of the order of members.
 pub(crate) fn document(answer: &Answer) -> String {
-    serde_json::to_string_pretty(&answer.json()).unwrap()
+    let members: BTreeMap<String, Value> = serde_json::from_value(answer.json()).unwrap();
+    serde_json::to_string_pretty(&members).unwrap()
 }
 
 /// A page as text, for snapshots: without style sheet, sealed values and reference.
