@@ -53,6 +53,7 @@ fn keys_are_read_as_what_they_are_described_to_be() {
             "scopes" => key.kind == Kind::Scopes,
             "true, false" | "`true`, `false`" => key.kind == Kind::Flag,
             "limit" => matches!(key.kind, Kind::Pattern(_)),
+            kind if kind.ends_with("or a path") => key.kind == Kind::Path,
             kind if kind.starts_with("list") => key.kind == Kind::List,
             kind if kind.contains("`, `") => match &key.kind {
                 Kind::Word(words) => kind
@@ -77,6 +78,7 @@ fn described_defaults_are_the_defaults() {
     // What the defaults of other keys depend on.
     let base: Table = format!(
         "public_url = \"https://mcp.example.com\"\n{PROVIDER}{RESOURCE}identity.token = {{}}\n{RING}\
+         [audit]\nto = \"stderr\"\n\
          [server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
          [admin]\ntoken = \"0123456789abcdef0123456789abcdef\"\n[authz]\ntrusted_proxies = [\"10.0.0.0/8\"]\n"
     )
