@@ -16,6 +16,7 @@ pub mod health;
 pub mod issuer;
 pub mod keys;
 pub mod limits;
+mod minted;
 pub mod pages;
 pub mod policy;
 pub mod provider;

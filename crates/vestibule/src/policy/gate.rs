@@ -150,7 +150,11 @@ impl Rules {
                 continue;
             };
             let (decision, target) = self.decide_call(subject, &call.method, &call.things);
-            let mut answer = message.id.as_ref().map(|id| {
+            let id = match incoming {
+                Incoming::One(_) => None,
+                Incoming::Batch(_) => message.id.as_ref(),
+            };
+            let mut answer = id.map(|id| {
                 let other = "not done, because another request of the batch cannot be done";
                 refusal::error(id, INTERNAL_ERROR, other, None)
             });
