@@ -66,17 +66,26 @@ impl<V: VerifyToken> VerifyToken for Cached<V> {
         token: &str,
         resource: &ResourceUri,
     ) -> Result<Verified<V::Extra>, TokenRefusal> {
+        let verified = self.verify_shared(token, resource).await?;
+        Ok(Arc::unwrap_or_clone(verified))
+    }
+
+    async fn verify_shared(
+        &self,
+        token: &str,
+        resource: &ResourceUri,
+    ) -> Result<Arc<Verified<V::Extra>>, TokenRefusal> {
         let key = key(token, resource);
         let now = self.clock.now();
         if let Some(verified) = self.with_known(|known| known.get(&key, now, self.limits.tokens)) {
-            return Ok(Arc::unwrap_or_clone(verified));
+            return Ok(verified);
         }
-        let verified = self.inner.verify(token, resource).await?;
+        let verified = self.inner.verify_shared(token, resource).await?;
         // The moment before the check: what was good then is remembered from then.
         let until = now.plus(self.limits.seconds).min(verified.expires_at);
         if until > now && self.limits.tokens > 0 {
-            let copy = Arc::new(verified.clone());
-            self.with_known(|known| known.put(key, copy, until, self.limits.tokens));
+            let shared = Arc::clone(&verified);
+            self.with_known(|known| known.put(key, shared, until, self.limits.tokens));
         }
         Ok(verified)
     }

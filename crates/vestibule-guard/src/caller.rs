@@ -42,6 +42,16 @@ pub trait VerifyToken: Send + Sync + 'static {
         token: &str,
         resource: &ResourceUri,
     ) -> impl Future<Output = Result<Verified<Self::Extra>, TokenRefusal>> + Send;
+
+    /// The same, shared; this is what the guard asks. A verifier that remembers what it found gives it out again here
+    /// without copying it.
+    fn verify_shared(
+        &self,
+        token: &str,
+        resource: &ResourceUri,
+    ) -> impl Future<Output = Result<Arc<Verified<Self::Extra>>, TokenRefusal>> + Send {
+        async move { self.verify(token, resource).await.map(Arc::new) }
+    }
 }
 
 /// What a good token says. Made with [`Verified::new`]; the fields may be changed afterwards.
@@ -163,12 +173,12 @@ impl TokenRefusal {
 /// ```
 #[derive(Clone)]
 pub struct Caller<X = ()> {
-    verified: Verified<X>,
+    verified: Arc<Verified<X>>,
     resource: Arc<ProtectedResource>,
 }
 
 impl<X> Caller<X> {
-    pub(crate) fn new(verified: Verified<X>, resource: Arc<ProtectedResource>) -> Self {
+    pub(crate) fn new(verified: Arc<Verified<X>>, resource: Arc<ProtectedResource>) -> Self {
         Self { verified, resource }
     }
 

@@ -248,6 +248,10 @@ impl Outbound {
         let host = host_of(&request)?;
         let request =
             request.map(|body| OutgoingBody::Stream(body.map_err(Into::into).boxed_unsync()));
+        if header_deadline == Duration::MAX {
+            // No timer for nothing: it would be set and unset for each request.
+            return self.send(request, &host).await;
+        }
         within(header_deadline, &host, self.send(request, &host)).await
     }
 

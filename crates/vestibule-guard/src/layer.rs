@@ -178,7 +178,7 @@ impl<V: VerifyToken> Guard<V> {
                 return Err(resource.unauthorized(error, description, reason));
             }
         };
-        match self.0.verifier.verify(token, &resource.uri).await {
+        match self.0.verifier.verify_shared(token, &resource.uri).await {
             Ok(verified) => {
                 let caller = Caller::new(verified, Arc::clone(resource));
                 if resource.required_scopes.is_subset(caller.scope()) {

@@ -1,14 +1,14 @@
 //! What an unauthenticated or insufficient request gets: status, challenge and a JSON body (RFC 6750 §3, facts/mcp-authorization.md §3.3).
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::json;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
 
 /// Seconds after which a client may ask again when tokens cannot be checked.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// API gateways rename `WWW-Authenticate`; the same value under this name survives and can be mapped back
 /// (facts/deployment-and-operations.md, "HTTP API").
-const X_MCP_CHALLENGE: &str = "x-mcp-challenge";
+const X_MCP_CHALLENGE: HeaderName = HeaderName::from_static("x-mcp-challenge");
 
 /// A refusal that is ready to be sent. Never a 400, 404 or 405: to a dual-era client those mean "legacy server"
 /// (facts/mcp-authorization.md §2.1). Only well-known documents that are not there are a 404.
@@ -20,6 +20,14 @@ pub struct Refusal {
     pub(crate) description: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) reference: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    error_description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
 }
 
 impl Refusal {
@@ -92,11 +100,14 @@ impl Refusal {
 
     /// The response, the same for every method.
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let mut body = json!({ "error": self.error, "error_description": self.description });
-        if let Some(reference) = self.reference {
-            body["reference"] = json!(reference);
-        }
-        let mut response = Response::new(B::from(Bytes::from(body.to_string())));
+        let body = Body {
+            error: self.error,
+            error_description: self.description,
+            reference: self.reference.as_deref(),
+        };
+        // Texts always serialise.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(B::from(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(

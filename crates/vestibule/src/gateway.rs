@@ -3,12 +3,14 @@
 use std::iter;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use http::HeaderValue;
 
 use vestibule_guard::cors::Origins;
-use vestibule_guard::{Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken};
+use vestibule_guard::{
+    CacheLimits, Cached, Caller, Guard, ProtectedResource, TokenRefusal, Verified, VerifyToken,
+};
 use vestibule_oauth::jose::{ClaimsError, JwsError};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::AccessToken;
@@ -20,8 +22,10 @@ use crate::authorization_server::not_found;
 #[cfg(feature = "aws")]
 use crate::aws::UpstreamSigner;
 use crate::grants::Access;
-use crate::issuer::{TokenError, TokenIssuer};
+use crate::issuer::{TokenError, TokenIssuer, UPSTREAM_TOKEN_LIFETIME};
+use crate::keys::rotation::LONGEST_TOKEN;
 use crate::limits::Limits;
+use crate::minted::Minted;
 use crate::pages::{self, landing};
 use crate::policy::Policy;
 use crate::proxy::{
@@ -31,20 +35,35 @@ use crate::proxy::{
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
-use crate::upstream_identity::{IdentityToken, Minted};
+use crate::upstream_identity::IdentityToken;
 use crate::ways::Ways;
 use crate::{BuildError, House};
+
+/// Good tokens that are remembered for each resource, with all that they say: some two kilobytes each. Whoever has more
+/// users at once pays for the check again, and nothing else.
+const REMEMBERED: CacheLimits = CacheLimits {
+    tokens: 8192,
+    // As long as a token lives at most. What may happen to it before is asked each time (`Barrier`); other keys or
+    // settings come with another house, which remembers nothing.
+    seconds: LONGEST_TOKEN,
+};
 
 /// Verifies our own access tokens for the guard.
 #[derive(Debug)]
 pub struct OwnTokens {
-    issuer: Arc<TokenIssuer>,
+    genuine: Arc<Cached<Genuine>>,
     barrier: Arc<Barrier>,
     clock: Arc<dyn Clock>,
 }
 
-impl VerifyToken for OwnTokens {
-    /// The whole access token's content: the credential may need the provider's token out of it.
+/// Tells our own tokens that are whole and in their time, whether they still stand or not.
+#[derive(Debug)]
+struct Genuine {
+    issuer: Arc<TokenIssuer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl VerifyToken for Genuine {
     type Extra = Arc<Access>;
 
     async fn verify(
@@ -52,14 +71,10 @@ impl VerifyToken for OwnTokens {
         token: &str,
         resource: &ResourceUri,
     ) -> Result<Verified<Arc<Access>>, TokenRefusal> {
-        let now = self.clock.now();
         let access = self
             .issuer
-            .verify(token, resource.as_str(), now)
+            .verify(token, resource.as_str(), self.clock.now())
             .map_err(|error| refusal(&error))?;
-        if !self.barrier.lets(&access, now) {
-            return Err(TokenRefusal::Revoked);
-        }
         let access = Arc::new(access);
         let mut verified = Verified::new(
             access.subject.as_str(),
@@ -71,6 +86,34 @@ impl VerifyToken for OwnTokens {
         verified.token_id.clone_from(&access.id);
         verified.claims.clone_from(&access.claims);
         Ok(verified)
+    }
+}
+
+impl VerifyToken for OwnTokens {
+    /// The whole access token's content: the credential may need the provider's token out of it.
+    type Extra = Arc<Access>;
+
+    async fn verify(
+        &self,
+        token: &str,
+        resource: &ResourceUri,
+    ) -> Result<Verified<Arc<Access>>, TokenRefusal> {
+        let verified = self.verify_shared(token, resource).await?;
+        Ok(Arc::unwrap_or_clone(verified))
+    }
+
+    async fn verify_shared(
+        &self,
+        token: &str,
+        resource: &ResourceUri,
+    ) -> Result<Arc<Verified<Arc<Access>>>, TokenRefusal> {
+        let verified = self.genuine.verify_shared(token, resource).await?;
+        // Whether it was revoked is never remembered.
+        if self.barrier.lets(&verified.extra, self.clock.now()) {
+            Ok(verified)
+        } else {
+            Err(TokenRefusal::Revoked)
+        }
     }
 }
 
@@ -98,6 +141,8 @@ pub struct OwnCredentials {
     issuer: Arc<TokenIssuer>,
     barrier: Arc<Barrier>,
     clock: Arc<dyn Clock>,
+    /// Tokens for the upstream of the one resource, by the id of the access token.
+    minted: Minted<String>,
     /// Identity tokens of the one resource, by the id of the access token.
     identities: Minted<String>,
 }
@@ -110,13 +155,20 @@ impl UpstreamTokens for OwnCredentials {
         caller: &Caller<Arc<Access>>,
         audience: &str,
     ) -> Result<AccessToken, CredentialError> {
-        let minted = self
-            .issuer
-            .mint_for_upstream(caller.extra(), audience, self.clock.now());
-        minted.map(AccessToken::new).map_err(|error| {
+        let (access, now) = (caller.extra(), self.clock.now());
+        if let Some(token) = self.minted.get(access.id.as_str(), now) {
+            return Ok(AccessToken::new(token));
+        }
+        let minted = self.issuer.mint_for_upstream(access, audience, now);
+        let token = minted.map_err(|error| {
             tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
             CredentialError::Unavailable
-        })
+        })?;
+        // The upstream always gets one that is good for half its time, or as long as the client's own.
+        let again_until = access.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME / 2));
+        self.minted
+            .put(access.id.clone(), token.clone(), again_until);
+        Ok(AccessToken::new(token))
     }
 
     fn identity_token(
@@ -188,8 +240,14 @@ impl Gateway {
                 issuer: Arc::clone(issuer),
                 barrier: Arc::clone(barrier),
                 clock: Arc::clone(clock),
+                minted: Minted::default(),
                 identities: Minted::default(),
             };
+            let genuine = Genuine {
+                issuer: Arc::clone(issuer),
+                clock: Arc::clone(clock),
+            };
+            let genuine = Arc::new(Cached::new(genuine, Arc::clone(clock), REMEMBERED));
             let ending = Ending {
                 clock: Arc::clone(clock),
                 alarm: Arc::clone(&barrier.alarm),
@@ -199,7 +257,7 @@ impl Gateway {
             let proxy = Arc::new(proxy);
             let endpoint = |route: Route| {
                 let verifier = OwnTokens {
-                    issuer: Arc::clone(issuer),
+                    genuine: Arc::clone(&genuine),
                     barrier: Arc::clone(barrier),
                     clock: Arc::clone(clock),
                 };
@@ -247,7 +305,7 @@ impl std::fmt::Debug for Gateway {
 }
 
 /// Sends a request to the resource it names, or says in JSON that there is none.
-pub async fn gateway(State(house): State<Arc<House>>, request: Request) -> Response {
+pub(crate) async fn gateway(house: &House, request: Request) -> Response {
     let path = request.uri().path();
     if is_well_known(path) {
         return not_found(path);

@@ -26,8 +26,8 @@ use crate::settings::TokenFormat;
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 /// `typ` of what an upstream receives. Another type than `at+jwt`, so that it can never be used at our own door.
 const UPSTREAM_TOKEN_TYPE: &str = "vestibule-upstream+jwt";
-/// Seconds an upstream token lives: it is minted for one request.
-const UPSTREAM_TOKEN_LIFETIME: u64 = 300;
+/// Seconds an upstream token lives. It is used again for half of that.
+pub(crate) const UPSTREAM_TOKEN_LIFETIME: u64 = 300;
 
 /// Why the issuer cannot be built.
 #[derive(Debug, Error)]

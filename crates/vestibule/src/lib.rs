@@ -19,6 +19,7 @@ pub mod issuer;
 pub mod keys;
 pub mod limits;
 pub mod metrics;
+pub mod minted;
 pub mod pages;
 pub mod policy;
 pub mod provider;

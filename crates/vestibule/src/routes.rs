@@ -9,7 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::header::{ALLOW, HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use vestibule_guard::cors;
 use vestibule_oauth::error::ErrorCode;
@@ -121,10 +121,15 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .merge(servers)
         // For proxies that forward requests themselves and ask who is calling, if any are trusted.
         .merge(authz::router(&house))
-        // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
-        .fallback(gateway::gateway)
         .layer(from_fn_with_state(Arc::clone(&house), every_answer))
+        // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
+        .fallback(resources)
         .with_state(house)
+}
+
+/// The same as [`every_answer`] for the endpoints that are asked most, without what a layer costs.
+async fn resources(State(house): State<Arc<House>>, request: Request) -> Response {
+    answered(&house, request, |request| gateway::gateway(&house, request)).await
 }
 
 /// 405 in JSON. axum has put `Allow` there.
@@ -156,51 +161,63 @@ async fn cross_origin(request: Request, next: Next) -> Response {
     response
 }
 
-/// Counts and times every request.
+/// What holds for every request: it is counted and timed, and its answer is finished, by whoever it is given.
 async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    let exchange = Exchange::begin(&house, &request);
-    let response = answer(&house, request, next).await;
-    exchange.end(&house, &response);
+    answered(&house, request, |request| next.run(request)).await
+}
+
+async fn answered<F: Future<Output = Response>>(
+    house: &House,
+    request: Request,
+    inside: impl FnOnce(Request) -> F,
+) -> Response {
+    let exchange = Exchange::begin(house, &request);
+    let response = match refused(house, &request) {
+        Some(refused) => refused,
+        None => {
+            let mut response = inside(request).await;
+            finish(house, response.headers_mut());
+            response
+        }
+    };
+    exchange.end(house, &response);
     response
 }
 
-/// What holds for every request: it came through the front, if there is a secret between us; a development server answers
-/// only to its loopback names (DNS rebinding), and an https origin says that it is one.
-async fn answer(house: &Arc<House>, request: Request, next: Next) -> Response {
+/// The answer to a request that did not come through the front, if there is a secret between us, and to one for another
+/// name than those of the loopback, if this is a development server (DNS rebinding).
+fn refused(house: &House, request: &Request) -> Option<Response> {
     if !house
         .origin_lock()
         .admits(request.uri().path(), request.headers())
     {
         let description = "this server is reached at its public address only";
         let outside = Outside::new(ErrorCode::AccessDenied, "origin_lock", description);
-        return refuse(
+        return Some(refuse(
             house,
             &outside,
             &"the request has no valid X-Vestibule-Origin",
-        );
+        ));
     }
-    let https = house.settings().public_url.is_https();
-    if !https && !is_named_loopback(&request) {
-        return json(
+    if !house.settings().public_url.is_https() && !is_named_loopback(request) {
+        return Some(json(
             StatusCode::FORBIDDEN,
             &serde_json::json!({
                 "error": "invalid_request",
                 "error_description": "a development server answers only to localhost, 127.0.0.1 and [::1]"
             }),
-        );
+        ));
     }
-    let mut response = next.run(request).await;
-    let nosniff = HeaderValue::from_static("nosniff");
-    response
-        .headers_mut()
-        .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-    if https {
+    None
+}
+
+/// No answer is guessed at by its content, and an https origin says that it is one.
+fn finish(house: &House, headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if house.settings().public_url.is_https() {
         let value = HeaderValue::from_static("max-age=31536000");
-        response
-            .headers_mut()
-            .insert(STRICT_TRANSPORT_SECURITY, value);
+        headers.insert(STRICT_TRANSPORT_SECURITY, value);
     }
-    response
 }
 
 /// True when the request was sent to a loopback name.

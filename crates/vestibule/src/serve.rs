@@ -6,6 +6,7 @@
 
 mod activity;
 mod connection;
+mod descriptors;
 mod front;
 mod listen;
 mod tls;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::ServerSettings;
 
+pub use descriptors::raise_descriptors;
 pub use front::Front;
 pub use listen::bind;
 pub use tls::{TlsError, tls_config};

@@ -4,7 +4,6 @@
 //! A value is text that reads the same everywhere: blanks, `%`, commas and what is not ASCII are percent-encoded, so that
 //! a group `a,admins` does not become two. What holds a control character is not told at all.
 
-mod minted;
 mod token;
 
 use std::borrow::Cow;
@@ -15,7 +14,6 @@ use serde_json::Value;
 
 use vestibule_guard::Caller;
 
-pub use minted::Minted;
 pub use token::{IDENTITY_TOKEN_TYPE, IdentityToken};
 
 /// What would end an element of a list, or a header.

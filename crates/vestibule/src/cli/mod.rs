@@ -118,9 +118,16 @@ fn run(arguments: impl IntoIterator<Item = OsString>, env: &'static dyn Strings)
     ExitCode::from(code)
 }
 
-/// The runtime of the commands that serve.
+/// The runtime of the commands that serve. With one CPU, as in small containers and functions, a second thread would only
+/// cost the way to it.
 fn runtime() -> Result<Runtime, Failure> {
-    Runtime::new().map_err(Failure::runtime)
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = if cpus == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build().map_err(Failure::runtime)
 }
 
 #[cfg(feature = "dev")]

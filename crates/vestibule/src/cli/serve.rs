@@ -14,7 +14,7 @@ use vestibule_oauth::time::{Clock, SystemClock};
 use super::{Failure, print, runtime, signals, store};
 use crate::House;
 use crate::reload::{Loaded, Reloader, Source};
-use crate::serve::{Front, ServeLimits, bind, run_front as serve};
+use crate::serve::{Front, ServeLimits, bind, raise_descriptors, run_front as serve};
 use crate::settings::{Report, SecretSource, ServerSettings, Strings};
 use crate::telemetry;
 
@@ -42,6 +42,7 @@ pub(super) fn run(arguments: &ServeArgs, env: &'static dyn Strings) -> Result<()
     let (settings, watched) = runtime.block_on(source.settings(&[]));
     let settings = settings.map_err(Failure::usage)?;
     telemetry::install(&settings.log, colour(env)).map_err(Failure::usage)?;
+    raise_descriptors();
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

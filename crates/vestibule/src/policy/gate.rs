@@ -169,7 +169,11 @@ impl Rules {
             let arguments = call.arguments.as_ref();
             let (decision, target) =
                 self.decide_call(subject, &call.method, &call.things, arguments);
-            let mut answer = message.id.as_ref().map(|id| {
+            let id = match incoming {
+                Incoming::One(_) => None,
+                Incoming::Batch(_) => message.id.as_ref(),
+            };
+            let mut answer = id.map(|id| {
                 let other = "not done, because another request of the batch cannot be done";
                 refusal::error(id, INTERNAL_ERROR, other, None)
             });

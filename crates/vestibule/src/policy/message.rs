@@ -251,11 +251,16 @@ fn subscribed(params: &Map<String, Value>) -> Option<Vec<String>> {
     }
 }
 
+/// `known` are ASCII.
 fn lookalike(object: &Map<String, Value>, known: &[&str]) -> bool {
-    let same = |key: &str, known: &str| key != known && folded(key) == folded(known);
-    object
-        .keys()
-        .any(|key| known.iter().any(|known| same(key, known)))
+    object.keys().any(|key| {
+        if key.is_ascii() {
+            let same = |known: &&str| key.eq_ignore_ascii_case(known) && key != *known;
+            return known.iter().any(same);
+        }
+        let folded = folded(key);
+        known.iter().any(|known| folded.eq_ignore_ascii_case(known))
+    })
 }
 
 /// Lower case, with the letters that fold into ASCII ones in some languages' comparisons.

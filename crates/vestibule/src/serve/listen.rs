@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 /// How many connections may wait in the kernel until we accept them.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 
 /// Binds every address. An error names the address it is about.
 ///

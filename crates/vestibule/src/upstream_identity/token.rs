@@ -7,9 +7,9 @@ use serde_json::{Map, json};
 
 use vestibule_oauth::time::UnixTime;
 
-use super::Minted;
 use crate::grants::Access;
 use crate::issuer::{MintError, TokenIssuer};
+use crate::minted::Minted;
 
 /// `typ` of an identity token: it passes for no other token of ours, and no other for it.
 pub const IDENTITY_TOKEN_TYPE: &str = "vestibule-identity+jwt";

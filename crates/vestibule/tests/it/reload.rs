@@ -90,6 +90,20 @@ async fn keys_are_rotated_without_logging_anybody_out() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_key_that_was_taken_away_is_refused_though_it_was_let_in_before() {
+    for format in [TokenFormat::Sealed, TokenFormat::Jwt] {
+        let mut house =
+            TestHouse::with(|settings| settings.resources[0].token_format = format).await;
+        let (_, tokens) = house.sign_in().await;
+        house.whoami(&tokens.access).await;
+        let now = house.clock.now();
+        let other = KeyRing::generate(&[SigningAlg::Es256], now, &SystemRandom).unwrap();
+        house.reload(|_, ring| *ring = other.clone());
+        house.assert_shut(&tokens.access, "another ring").await;
+    }
+}
+
+#[tokio::test]
 async fn an_attacker_who_makes_the_operator_reload_gets_no_fresh_limit() {
     let change = |settings: &mut Settings| {
         settings.limits.register = EndpointLimits {

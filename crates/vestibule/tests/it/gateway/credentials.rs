@@ -49,14 +49,34 @@ async fn a_vestibule_token_tells_the_upstream_who_calls_and_verifies_through_our
     assert_eq!(claims["sub"], seen["subject"]);
     assert_eq!(seen["groups"], json!(["admins", "staff"]));
 
-    // Minted for the request: it does not outlive the client's own token.
-    house.clock.advance(3590);
+    // Used again for half of its life, and no longer.
+    for (seconds, again) in [(149, true), (1, false)] {
+        house.clock.advance(seconds);
+        house.whoami(&tokens.access).await;
+        assert_eq!(bearer_upstream(&house) == token, again, "after {seconds} s");
+    }
+
+    // It does not outlive the client's own token.
+    house.clock.advance(3440);
     house.whoami(&tokens.access).await;
     let last = Jws::parse(&bearer_upstream(&house))
         .unwrap()
         .verify(&keys)
         .unwrap();
     assert_eq!(last["exp"], now + 3600);
+}
+
+#[tokio::test]
+async fn two_people_behind_one_client_never_share_a_token_for_the_upstream() {
+    let house = TestHouse::new().await;
+    let (_, ada) = house.sign_in().await;
+    let (_, bob) = house.sign_in_as("bob", "builder").await;
+    for _ in 0..2 {
+        for (tokens, name) in [(&ada, "ada"), (&bob, "bob")] {
+            let seen = house.whoami(&tokens.access).await;
+            assert_eq!(seen["claims"]["username"], name, "{seen}");
+        }
+    }
 }
 
 #[tokio::test]
