@@ -137,7 +137,6 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
             "floor-rs256",
             "vestibule",
             "haproxy-jwt",
-            "envoy-jwt",
             "express",
             "fastmcp",
         ],
@@ -147,7 +146,7 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
         what: "`GET /.well-known/oauth-protected-resource/mcp`",
         work: Work::Discovery,
         floor: "floor-rs256",
-        targets: &["floor-rs256", "vestibule", "express", "fastmcp"],
+        targets: &["floor-rs256", "vestibule", "express"],
     },
     Workload {
         name: "W5",

@@ -1,4 +1,5 @@
 // What the MCP SDK's users write: express, requireBearerAuth with a verifier over jose, and http-proxy to the MCP server.
+import { InvalidTokenError } from '@modelcontextprotocol/sdk/server/auth/errors.js';
 import { requireBearerAuth } from '@modelcontextprotocol/sdk/server/auth/middleware/bearerAuth.js';
 import express from 'express';
 import httpProxy from 'http-proxy';
@@ -12,7 +13,9 @@ const resource = `${PUBLIC_URL}/mcp`;
 const verifier = {
   async verifyAccessToken(token) {
     const options = { issuer: PUBLIC_URL, audience: resource, algorithms: ['RS256'] };
-    const { payload } = await jwtVerify(token, keys, options);
+    const { payload } = await jwtVerify(token, keys, options).catch((error) => {
+      throw new InvalidTokenError(error.message);
+    });
     return { token, clientId: payload.client_id, scopes: payload.scope.split(' '), expiresAt: payload.exp };
   },
 };

@@ -34,15 +34,15 @@ fn installed(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The line that a program prints about itself which holds `word`.
+/// What a program prints about itself, from `word` to the end of the line.
 fn version(command: &mut Command, word: &str) -> String {
     let Ok(said) = command.output() else {
         return String::new();
     };
     let said = [said.stdout, said.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    let line = said.lines().find(|line| line.contains(word));
-    line.unwrap_or_default().trim().to_owned()
+    let from = |line: &str| Some(line.get(line.find(word)?..)?.trim().to_owned());
+    said.lines().find_map(from).unwrap_or_default()
 }
 
 fn write(world: &World, name: &str, text: &str) -> Fallible<PathBuf> {
@@ -207,10 +207,10 @@ fn envoy(world: &World, name: &str, address: SocketAddr) -> Fallible<Option<(Com
     let mut command = pinned(TARGET_CPU, &program);
     command.arg("-c").arg(file);
     command.args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "error"]);
-    Ok(Some((
-        command,
-        version(Command::new(&program).arg("--version"), "version"),
-    )))
+    // version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
+    let whole = version(Command::new(&program).arg("--version"), "version: ");
+    let number = whole.split('/').nth(1).unwrap_or_default();
+    Ok(Some((command, format!("Envoy {number}"))))
 }
 
 fn express(world: &World, address: SocketAddr) -> Fallible<Option<(Command, String)>> {
