@@ -172,13 +172,12 @@ async fn answered<F: Future<Output = Response>>(
     inside: impl FnOnce(Request) -> F,
 ) -> Response {
     let exchange = Exchange::begin(house, &request);
-    let response = match refused(house, &request) {
-        Some(refused) => refused,
-        None => {
-            let mut response = inside(request).await;
-            finish(house, response.headers_mut());
-            response
-        }
+    let response = if let Some(refused) = refused(house, &request) {
+        refused
+    } else {
+        let mut response = inside(request).await;
+        finish(house, response.headers_mut());
+        response
     };
     exchange.end(house, &response);
     response
