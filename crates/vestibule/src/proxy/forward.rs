@@ -26,6 +26,8 @@ use crate::telemetry::{ReferenceId, Told};
 
 /// Somebody brought a session that another caller opened.
 pub(super) const SESSION_OF_ANOTHER: &str = "session_of_another";
+/// The same with an event of a stream.
+pub(super) const EVENT_OF_ANOTHER: &str = "event_of_another";
 
 /// Why the client gets an answer of ours.
 #[derive(Debug, Error)]
@@ -75,7 +77,7 @@ impl ForwardError {
             Self::OurCredentialRefused => "upstream_refused_our_credential",
             Self::Refused(refusal) => refusal.reason(),
             Self::Session(_) => SESSION_OF_ANOTHER,
-            Self::Event(_) => "event_of_another",
+            Self::Event(_) => EVENT_OF_ANOTHER,
             Self::Filter(_) => "list_unfit",
             Self::Answer(_) => "answer_unfit",
         }

@@ -49,7 +49,7 @@ pub use self::path::{Upstream, UpstreamError};
 pub use self::session::Sessions;
 pub use crate::alarm::Alarm;
 
-use self::forward::SESSION_OF_ANOTHER;
+use self::forward::{EVENT_OF_ANOTHER, SESSION_OF_ANOTHER};
 
 /// One public path and the MCP server behind it.
 #[derive(Clone, Debug)]
@@ -158,7 +158,9 @@ impl<T: UpstreamTokens> Proxy<T> {
                 self.allowed(route, caller, operation, &source);
                 let response =
                     forward::forward(self, route, caller, permit, handles, request).await;
-                if Told::of(&response).is_some_and(|told| told.reason == SESSION_OF_ANOTHER) {
+                if Told::of(&response).is_some_and(|told| {
+                    [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason)
+                }) {
                     self.denied(route, Some(caller), None, &response, &source);
                 }
                 response
