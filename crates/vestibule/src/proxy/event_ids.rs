@@ -27,12 +27,17 @@ const MAX_LINE: usize = 4096;
 #[error("the event is not the caller's")]
 pub(super) struct UnknownEvent;
 
-/// Ties event ids to one caller.
-pub(super) struct EventIds(Principal);
+/// Ties event ids to one caller. The caller's digest is made when there is an id, which most exchanges have none of.
+pub(super) struct EventIds<'a, X> {
+    pub(super) sessions: &'a Sessions,
+    pub(super) resource: &'a ResourceUri,
+    pub(super) caller: &'a Caller<X>,
+}
 
-impl EventIds {
-    pub(super) fn of<X>(sessions: &Sessions, resource: &ResourceUri, caller: &Caller<X>) -> Self {
-        Self(sessions.principal("mcp events", resource, caller))
+impl<X> EventIds<'_, X> {
+    fn principal(&self) -> Principal {
+        self.sessions
+            .principal("mcp events", self.resource, self.caller)
     }
 
     /// Puts the upstream's own id in the place of ours, and asks for an answer that can be read where only events come.
@@ -51,7 +56,8 @@ impl EventIds {
             (Some(value), None) => value.as_bytes(),
             _ => return Err(UnknownEvent),
         };
-        let id = self.0.untagged(value).ok_or(UnknownEvent)?;
+        let principal = self.principal();
+        let id = principal.untagged(value).ok_or(UnknownEvent)?;
         let id = HeaderValue::from_bytes(id).map_err(|_| UnknownEvent)?;
         headers.insert(LAST_EVENT_ID, id);
         Ok(())
@@ -59,7 +65,7 @@ impl EventIds {
 
     /// The answer with ids of ours, if it is an event stream. A compressed one passes as it is; the ids in it are worth
     /// nothing, because those that come back must have our tag.
-    pub(super) fn close(self, answer: Response) -> Response {
+    pub(super) fn close(&self, answer: Response) -> Response {
         let headers = answer.headers();
         if !rewrite::is_event_stream(headers) || rewrite::is_encoded(headers) {
             return answer;
@@ -69,11 +75,16 @@ impl EventIds {
         let tagged = Tagged {
             body,
             lines: Lines::default(),
-            ids: self,
+            tagger: Tagger(self.principal()),
         };
         Response::from_parts(parts, Body::new(tagged))
     }
+}
 
+/// Writes ids of ours.
+struct Tagger(Principal);
+
+impl Tagger {
     /// A whole `id` line without its end, made ours.
     fn tag(&self, line: &[u8], out: &mut BytesMut) {
         let value = line.get(3..).unwrap_or_default();
@@ -91,7 +102,7 @@ impl EventIds {
 struct Tagged {
     body: Body,
     lines: Lines,
-    ids: EventIds,
+    tagger: Tagger,
 }
 
 impl http_body::Body for Tagged {
@@ -102,14 +113,18 @@ impl http_body::Body for Tagged {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Self { body, lines, ids } = self.get_mut();
+        let Self {
+            body,
+            lines,
+            tagger,
+        } = self.get_mut();
         loop {
             let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(context)) else {
                 // What is held is no complete line, so no client would take it for an id.
                 return Poll::Ready(None);
             };
             let frame = match frame?.into_data() {
-                Ok(data) => Frame::data(lines.pass(data, |line, out| ids.tag(line, out))),
+                Ok(data) => Frame::data(lines.pass(data, |line, out| tagger.tag(line, out))),
                 Err(other) => other,
             };
             // All of it may be held back.

@@ -143,12 +143,15 @@ async fn exchange<T: UpstreamTokens>(
     let ours = route.credential.header().into_iter();
     headers::for_upstream(upstream.headers_mut(), ours.chain(route.identity.names()));
     session::drop_lookalikes(upstream.headers_mut());
-    let mut event_ids = None;
-    if let Some(sessions) = &route.sessions {
-        sessions.open(&route.resource.uri, caller, upstream.headers_mut())?;
-        let ids = EventIds::of(sessions, &route.resource.uri, caller);
+    let event_ids = route.sessions.as_ref().map(|sessions| EventIds {
+        sessions,
+        resource: &route.resource.uri,
+        caller,
+    });
+    if let Some(ids) = &event_ids {
+        ids.sessions
+            .open(ids.resource, caller, upstream.headers_mut())?;
         ids.open(&method, upstream.headers_mut())?;
-        event_ids = watched.then_some(ids);
     }
     permit.prepare(upstream.headers_mut());
     let told = identity
@@ -203,7 +206,7 @@ async fn exchange<T: UpstreamTokens>(
     let mut answer = Response::new(body);
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
-    if let Some(ids) = event_ids {
+    if let Some(ids) = event_ids.filter(|_| watched) {
         answer = ids.close(answer);
     }
     answer = permit.apply(answer).await?;
