@@ -229,14 +229,7 @@ fn load_average() -> f64 {
 
 fn machine() -> String {
     let read = |file| std::fs::read_to_string(file).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let named = |name: &str| {
-        let line = cpus.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':'))
-            .map_or("", |(_, value)| value.trim())
-            .to_owned()
-    };
-    let count = cpus
+    let count = read("/proc/cpuinfo")
         .lines()
         .filter(|line| line.starts_with("processor"))
         .count();
@@ -247,11 +240,21 @@ fn machine() -> String {
         .take_while(|c| c.is_ascii_digit() || *c == '.')
         .collect();
     format!(
-        "{count} CPUs ({}, model {}), Linux {}",
-        named("model name"),
-        named("model\t"),
+        "{count} CPUs ({}), Linux {}",
+        cpu_model(),
         kernel.trim_end_matches('.')
     )
+}
+
+/// What kind of CPU this is. Libraries choose their code by it.
+fn cpu_model() -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = |name: &str| {
+        let line = cpus.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':'))
+            .map_or("", |(_, value)| value.trim())
+    };
+    format!("{}, model {}", named("model name"), named("model\t"))
 }
 
 fn commit() -> String {
