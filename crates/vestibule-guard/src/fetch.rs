@@ -2,38 +2,37 @@
 //! environment (facts/rust.md A.2 "HTTP client"; RFC 9728, CIMD and OpenID Connect documents all come through here).
 
 mod address;
+mod body;
 mod connect;
 mod lanes;
+mod pool;
 
 use std::error::Error as StdError;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderValue, Request, Response, header};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 
 pub use self::address::{AddressClass, AddressPolicy};
+use self::body::OutgoingBody;
+pub use self::body::Streaming;
 use self::connect::{BoxError, Connector, DialError};
 pub use self::connect::{EgressProxy, Trust, TrustError};
-pub use self::lanes::Streaming;
-use self::lanes::{Busy, Lanes};
+use self::lanes::Lanes;
+use self::pool::{Broken, Connections};
 
 /// Name resolution, TCP and TLS together must be done in this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Unused connections are closed before the shortest keep-alive in common use (5 s: uvicorn, node) makes the server
-/// close them under a request.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// The same in HTTP/2, which says goodbye before it closes.
+/// How long an unused HTTP/2 connection is kept: HTTP/2 says goodbye before it closes.
 const HTTP2_POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of one answer may wait for its reader, in bytes: a stream's window is all the memory it can take.
 const HTTP2_STREAM_WINDOW: u32 = 128 * 1024;
@@ -59,12 +58,10 @@ pub struct Outbound {
     policy: AddressPolicy,
 }
 
-type Pooled = Client<Connector, OutgoingBody>;
-
 #[derive(Clone)]
 enum Pool {
-    Http1(Box<Pooled>),
-    Http2(Arc<Lanes<Pooled>>),
+    Http1(Connections),
+    Http2(Arc<Lanes<Client<Connector, OutgoingBody>>>),
 }
 
 /// What is spoken with the server.
@@ -204,16 +201,8 @@ impl Outbound {
     }
 
     fn build(policy: AddressPolicy, connector: Connector) -> Self {
-        // `retry_canceled_requests` stays on: hyper hands a request back only when not one byte of it was written, so a
-        // POST that may have been delivered is never sent again (hyper 1.12, proto/h1/dispatch.rs, `recv_msg`).
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .http1_max_buf_size(MAX_BUFFER)
-            .retry_canceled_requests(true)
-            .build(connector);
         Self {
-            pool: Pool::Http1(Box::new(client)),
+            pool: Pool::Http1(Connections::new(connector)),
             policy,
         }
     }
@@ -228,15 +217,27 @@ impl Outbound {
         let exchange = async {
             let response = self.send(request.map(OutgoingBody::Full), &host).await?;
             let (parts, body) = response.into_parts();
-            let body = collect(body, limits.max_body, &host).await?;
+            let body = collect(body, limits.max_body, host.host()).await?;
             Ok(Response::from_parts(parts, body))
         };
         within(limits.deadline, &host, exchange).await
     }
 
-    /// Sends a request whose body streams and gives the response as soon as its headers are here. There is no limit on
-    /// the bodies; dropping the future or the response ends the exchange.
-    pub async fn stream<B>(
+    /// Sends a request whose body streams and gives the response as soon as its headers are here, however long that takes.
+    /// There is no limit on the bodies; dropping the future or the response ends the exchange.
+    pub async fn stream<B>(&self, request: Request<B>) -> Result<Response<Streaming>, FetchError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let host = host_of(&request)?;
+        let request =
+            request.map(|body| OutgoingBody::Stream(body.map_err(Into::into).boxed_unsync()));
+        self.send(request, &host).await
+    }
+
+    /// The same, but the headers must be here in time.
+    pub async fn stream_within<B>(
         &self,
         request: Request<B>,
         header_deadline: Duration,
@@ -246,33 +247,32 @@ impl Outbound {
         B::Error: Into<BoxError>,
     {
         let host = host_of(&request)?;
-        let request =
-            request.map(|body| OutgoingBody::Stream(body.map_err(Into::into).boxed_unsync()));
-        if header_deadline == Duration::MAX {
-            // No timer for nothing: it would be set and unset for each request.
-            return self.send(request, &host).await;
-        }
-        within(header_deadline, &host, self.send(request, &host)).await
+        within(header_deadline, &host, self.stream(request)).await
     }
 
     async fn send(
         &self,
         mut request: Request<OutgoingBody>,
-        host: &str,
+        host: &Authority,
     ) -> Result<Response<Streaming>, FetchError> {
         request
             .headers_mut()
             .entry(header::USER_AGENT)
             .or_insert(USER_AGENT);
-        let (sending, busy): (_, Option<Busy>) = match &self.pool {
-            Pool::Http1(client) => (client.request(request), None),
+        match &self.pool {
+            Pool::Http1(connections) => match connections.send(request).await {
+                Ok(response) => Ok(response.map(Streaming::http1)),
+                Err(Broken::Connect(error)) => Err(explain(Some(&*error), true, host.host())),
+                Err(Broken::Exchange(error)) => Err(explain(Some(&error), false, host.host())),
+            },
             Pool::Http2(lanes) => {
                 let (client, busy) = lanes.take();
-                (client.request(request), Some(busy))
+                match Box::pin(client.request(request)).await {
+                    Ok(response) => Ok(response.map(|body| Streaming::http2(body, busy))),
+                    Err(error) => Err(explain(error.source(), error.is_connect(), host.host())),
+                }
             }
-        };
-        let response = sending.await.map_err(|error| explain(&error, host))?;
-        Ok(response.map(|body| Streaming { body, busy }))
+        }
     }
 }
 
@@ -284,7 +284,7 @@ impl std::fmt::Debug for Outbound {
     }
 }
 
-fn http2(connector: Connector) -> Pooled {
+fn http2(connector: Connector) -> Client<Connector, OutgoingBody> {
     Client::builder(TokioExecutor::new())
         .http2_only(true)
         .timer(TokioTimer::new())
@@ -299,24 +299,24 @@ fn http2(connector: Connector) -> Pooled {
         .build(connector)
 }
 
-fn host_of<B>(request: &Request<B>) -> Result<String, FetchError> {
+fn host_of<B>(request: &Request<B>) -> Result<Authority, FetchError> {
     let known = matches!(request.uri().scheme_str(), Some("http" | "https"));
-    match request.uri().host() {
-        Some(host) if known => Ok(host.to_owned()),
+    match request.uri().authority() {
+        Some(authority) if known => Ok(authority.clone()),
         _ => Err(FetchError::NotAbsolute),
     }
 }
 
 async fn within<T>(
     deadline: Duration,
-    host: &str,
+    host: &Authority,
     work: impl Future<Output = Result<T, FetchError>>,
 ) -> Result<T, FetchError> {
     tokio::time::timeout(deadline, work)
         .await
         .unwrap_or_else(|_| {
             Err(FetchError::Timeout {
-                host: host.to_owned(),
+                host: host.host().to_owned(),
                 phase: Phase::Response,
             })
         })
@@ -340,10 +340,14 @@ async fn collect(body: Streaming, limit: usize, host: &str) -> Result<Bytes, Fet
     }
 }
 
-/// Finds our own connector's reason inside the client's error.
-fn explain(error: &hyper_util::client::legacy::Error, host: &str) -> FetchError {
+/// Finds our own connector's reason inside what went wrong.
+fn explain(
+    error: Option<&(dyn StdError + 'static)>,
+    before_sending: bool,
+    host: &str,
+) -> FetchError {
     let host = host.to_owned();
-    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    let mut cause = error;
     while let Some(current) = cause {
         match current.downcast_ref::<DialError>() {
             Some(DialError::Refused { address, class }) => {
@@ -362,7 +366,6 @@ fn explain(error: &hyper_util::client::legacy::Error, host: &str) -> FetchError 
             _ => cause = current.source(),
         }
     }
-    let before_sending = error.is_connect();
     let source: BoxError = Chain::of(error).into();
     if before_sending {
         FetchError::Connect { host, source }
@@ -371,15 +374,15 @@ fn explain(error: &hyper_util::client::legacy::Error, host: &str) -> FetchError 
     }
 }
 
-/// The client's error says only "client error (Connect)"; the reason is in its sources.
+/// An error with all its causes: the outermost rarely says what the matter was.
 #[derive(Debug, Error)]
 #[error("{0}")]
 struct Chain(String);
 
 impl Chain {
-    fn of(error: &hyper_util::client::legacy::Error) -> Self {
+    fn of(error: Option<&(dyn StdError + 'static)>) -> Self {
         let mut text = String::new();
-        let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+        let mut cause = error;
         while let Some(current) = cause {
             let said = current.to_string();
             if !text.ends_with(&said) {
@@ -391,46 +394,9 @@ impl Chain {
             cause = current.source();
         }
         if text.is_empty() {
-            text = error.to_string();
+            text.push_str("unknown");
         }
         Self(text)
-    }
-}
-
-/// One body type for one client, hence one pool.
-enum OutgoingBody {
-    Full(Full<Bytes>),
-    Stream(UnsyncBoxBody<Bytes, BoxError>),
-}
-
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body)
-                .poll_frame(context)
-                .map_err(|never| match never {}),
-            Self::Stream(body) => Pin::new(body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Stream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Stream(body) => body.size_hint(),
-        }
     }
 }
 

@@ -3,14 +3,8 @@
 //! The client library keeps one connection per host. A server that allows a hundred streams on it, all of them listening,
 //! would let the next request wait for ever; so requests beyond a hundred take another connection.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 /// Streams at once on one connection: no server should allow fewer (RFC 9113 §6.5.2).
 const STREAMS: usize = 100;
@@ -63,35 +57,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         // The lane's own value was never counted and goes with the lane.
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The body of an answer as it comes. Dropping it ends the exchange: an HTTP/1.1 connection is closed, an HTTP/2 stream is
-/// reset.
-#[derive(Debug)]
-pub struct Streaming {
-    pub(super) body: Incoming,
-    #[expect(dead_code, reason = "it counts until it is dropped")]
-    pub(super) busy: Option<Busy>,
-}
-
-impl Body for Streaming {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -272,7 +272,7 @@ async fn head(
     deadline: Duration,
 ) -> Result<Response<()>, FetchError> {
     let request = request.map_err(|_| FetchError::NotAbsolute)?;
-    let response = outbound.stream(request, deadline).await?;
+    let response = outbound.stream_within(request, deadline).await?;
     Ok(response.map(drop))
 }
 

@@ -275,7 +275,7 @@ async fn over_tls(protocols: &[&[u8]]) -> Result<String, String> {
     assert_eq!(counts.connections.load(Ordering::SeqCst), 1);
     let stream = http::Request::get(format!("{url}/quiet")).body(Empty::<Bytes>::new());
     let answer = outbound
-        .stream(stream.unwrap(), Duration::from_secs(10))
+        .stream_within(stream.unwrap(), Duration::from_secs(10))
         .await
         .unwrap();
     Ok(answer.headers()["content-type"]
