@@ -23,8 +23,11 @@ pub fn protected_resource_path(resource_path: &str) -> String {
 /// True when `path` is at or below a well-known prefix, at the root or below a resource. Nothing of the kind ever
 /// reaches an upstream (law 2).
 pub fn is_well_known(path: &str) -> bool {
-    path.split('/')
-        .any(|segment| segment.eq_ignore_ascii_case(".well-known"))
+    // Most paths have no dot, and are asked for often.
+    path.as_bytes().contains(&b'.')
+        && path
+            .split('/')
+            .any(|segment| segment.eq_ignore_ascii_case(".well-known"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use vestibule_oauth::time::Clock;
 use vestibule_oauth::url::{Origin, ResourceUri};
 use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 
-use crate::authorization_server::not_found;
 #[cfg(feature = "aws")]
 use crate::aws::UpstreamSigner;
 use crate::grants::Access;
@@ -213,8 +212,8 @@ pub struct Gateway {
 /// One resource. Who was given its URL with a slash behind it is challenged with the document that has the slash: with
 /// any other `resource` in it a strict client must not use the document (RFC 9728 §3.3).
 struct Door {
-    plain: Endpoint<OwnTokens, OwnCredentials>,
-    slashed: Endpoint<OwnTokens, OwnCredentials>,
+    plain: OwnEndpoint,
+    slashed: OwnEndpoint,
 }
 
 impl Gateway {
@@ -283,8 +282,11 @@ impl Gateway {
         Ok(Self { doors })
     }
 
-    /// The endpoint at or above a path.
-    pub(crate) fn find(&self, path: &str) -> Option<&Endpoint<OwnTokens, OwnCredentials>> {
+    /// The endpoint at or above a path. Well-known documents are nobody's but ours.
+    pub(crate) fn find(&self, path: &str) -> Option<&OwnEndpoint> {
+        if is_well_known(path) {
+            return None;
+        }
         self.doors.iter().find_map(|door| {
             let rest = path.strip_prefix(door.plain.route.path.as_str())?;
             match rest {
@@ -304,24 +306,20 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
-/// Sends a request to the resource it names, or says in JSON that there is none.
-pub(crate) async fn gateway(house: &House, request: Request) -> Response {
-    let path = request.uri().path();
-    if is_well_known(path) {
-        return not_found(path);
+/// One resource as the house runs it.
+pub(crate) type OwnEndpoint = Endpoint<OwnTokens, OwnCredentials>;
+
+/// Sends a request to the resource it names. A person who looks at it with a browser gets a page.
+pub(crate) async fn gateway(house: &House, endpoint: &OwnEndpoint, request: Request) -> Response {
+    let is_seen = pages::is_browser(request.method(), request.headers());
+    let seen_with = is_seen.then(|| request.headers().clone());
+    let mut response = endpoint.handle(request).await;
+    if let Some(headers) = seen_with
+        && let Some(resource) = house.resource_at(&endpoint.route.path)
+    {
+        landing::explain(&mut response, house.settings(), resource, &headers);
     }
-    match house.gateway().find(path) {
-        Some(endpoint) if pages::is_browser(request.method(), request.headers()) => {
-            let headers = request.headers().clone();
-            let mut response = endpoint.handle(request).await;
-            if let Some(resource) = house.resource_at(&endpoint.route.path) {
-                landing::explain(&mut response, house.settings(), resource, &headers);
-            }
-            response
-        }
-        Some(endpoint) => endpoint.handle(request).await,
-        None => not_found(path),
-    }
+    response
 }
 
 /// What the upstream of a resource gets. `clock`, `random` and `ways` are for credentials that are fetched.

@@ -382,7 +382,7 @@ impl Reloader {
                 front.replace(router, limits, None);
             }
         }
-        self.front.replace(house.router(), limits, loaded.tls);
+        self.front.replace(&house, limits, loaded.tls);
         self.house = house;
         self.follow();
         Ok(())

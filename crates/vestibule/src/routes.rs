@@ -10,6 +10,7 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::header::{ALLOW, HOST, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tower::Service as _;
 
 use vestibule_guard::cors;
 use vestibule_oauth::error::ErrorCode;
@@ -19,12 +20,14 @@ use vestibule_oauth::well_known;
 use crate::House;
 use crate::authorization_server::{
     Outside, authorize, callback, connections, consent, discovery, introspect, json, logout,
-    refuse, register, revoke, token,
+    not_found, refuse, register, revoke, token,
 };
+use crate::gateway::{self, OwnEndpoint};
 use crate::limits::{Limited, enforce};
 use crate::metrics::Exchange;
+use crate::metrics::labels::Route;
 use crate::pages::{self, landing};
-use crate::{authz, gateway, health};
+use crate::{authz, health};
 
 /// Builds the router.
 pub(crate) fn router(house: Arc<House>) -> Router {
@@ -123,13 +126,64 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .merge(authz::router(&house))
         .layer(from_fn_with_state(Arc::clone(&house), every_answer))
         // The MCP endpoints, and a JSON 404 for what is not one. Answers its own CORS, because origins are limited there.
-        .fallback(resources)
+        .fallback(elsewhere)
         .with_state(house)
 }
 
-/// The same as [`every_answer`] for the endpoints that are asked most, without what a layer costs.
-async fn resources(State(house): State<Arc<House>>, request: Request) -> Response {
-    answered(&house, request, |request| gateway::gateway(&house, request)).await
+/// What a listener asks: the router, and before it the resources of a house, which are asked most and have no path in
+/// common with it.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    house: Option<Arc<House>>,
+    router: Router,
+}
+
+impl From<Router> for Entrance {
+    fn from(router: Router) -> Self {
+        let house = None;
+        Self { house, router }
+    }
+}
+
+impl From<&Arc<House>> for Entrance {
+    fn from(house: &Arc<House>) -> Self {
+        Self {
+            house: Some(Arc::clone(house)),
+            router: house.router(),
+        }
+    }
+}
+
+impl Entrance {
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        if let Some(house) = &self.house
+            && let Some(endpoint) = house.gateway().find(request.uri().path())
+        {
+            // Boxed, because the whole future moves with its connection otherwise: ten kilobytes, for a discovery document too.
+            return Box::pin(resource(house, endpoint, request)).await;
+        }
+        // A `Router` is always ready, and cloning it clones one `Arc`.
+        let answered = self.router.clone().call(request).await;
+        answered.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// What is none of the paths above.
+async fn elsewhere(State(house): State<Arc<House>>, request: Request) -> Response {
+    if let Some(endpoint) = house.gateway().find(request.uri().path()) {
+        return resource(&house, endpoint, request).await;
+    }
+    let exchange = Exchange::begin(&house, &request);
+    let inside = async |request: Request| not_found(request.uri().path());
+    answered(&house, exchange, request, inside).await
+}
+
+/// The same as [`every_answer`] for an MCP endpoint.
+async fn resource(house: &House, endpoint: &OwnEndpoint, request: Request) -> Response {
+    let exchange = Exchange::at(Route::Resource, &request);
+    let inside = |request| gateway::gateway(house, endpoint, request);
+    answered(house, exchange, request, inside).await
 }
 
 /// 405 in JSON. axum has put `Allow` there.
@@ -163,15 +217,16 @@ async fn cross_origin(request: Request, next: Next) -> Response {
 
 /// What holds for every request: it is counted and timed, and its answer is finished, by whoever it is given.
 async fn every_answer(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    answered(&house, request, |request| next.run(request)).await
+    let exchange = Exchange::begin(&house, &request);
+    answered(&house, exchange, request, |request| next.run(request)).await
 }
 
 async fn answered<F: Future<Output = Response>>(
     house: &House,
+    exchange: Exchange,
     request: Request,
     inside: impl FnOnce(Request) -> F,
 ) -> Response {
-    let exchange = Exchange::begin(house, &request);
     let response = if let Some(refused) = refused(house, &request) {
         refused
     } else {

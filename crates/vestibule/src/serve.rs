@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::ServerSettings;
 
+pub use crate::routes::Entrance;
 pub use descriptors::raise_descriptors;
 pub use front::Front;
 pub use listen::bind;
@@ -74,19 +74,19 @@ pub struct Drained {
     pub aborted: usize,
 }
 
-/// Serves `router` on `listeners` until `shutdown`; then stops accepting, lets requests in flight finish, and cuts off
+/// Serves `entrance` on `listeners` until `shutdown`; then stops accepting, lets requests in flight finish, and cuts off
 /// what is left after the drain timeout.
 ///
 /// When `max_connections` are open, nothing is accepted until one closes; established streams are never dropped for a
 /// newcomer. A client that goes away cancels its handler.
 pub async fn run(
     listeners: Vec<TcpListener>,
-    router: Router,
+    entrance: impl Into<Entrance>,
     limits: ServeLimits,
     tls: Option<Arc<ServerConfig>>,
     shutdown: CancellationToken,
 ) -> Drained {
-    run_front(listeners, Front::new(router, limits, tls), shutdown).await
+    run_front(listeners, Front::new(entrance, limits, tls), shutdown).await
 }
 
 /// The same behind a front that can be changed while it runs.

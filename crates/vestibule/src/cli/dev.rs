@@ -208,7 +208,7 @@ pub(super) async fn run(
     };
     announce(args, &ready);
     let following = tokio::spawn(Arc::clone(&house).follow_store());
-    serve::run(listeners, house.router(), limits, None, shutdown).await;
+    serve::run(listeners, &house, limits, None, shutdown).await;
     following.abort();
     house.settle(super::serve::SETTLE).await;
     if let Some(demo) = demo {

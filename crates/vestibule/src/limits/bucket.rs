@@ -5,11 +5,11 @@
 //! would have to know the digest's key. (The `governor` crate has neither a capacity nor our clock: its keyed store grows
 //! with every new key until it is swept.)
 
+use std::hash::Hasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::digest::{Context, SHA256};
-
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use vestibule_oauth::time::UnixTime;
 
 use crate::settings::Rate;
@@ -100,21 +100,14 @@ impl Buckets {
         if first.len() == 1 {
             return [first.first(), second.first()];
         }
-        let mut digest = Context::new(&SHA256);
-        digest.update(&self.seed);
+        let mut digest = SipHasher13::new_with_key(&self.seed);
         for part in key {
-            digest.update(&part.len().to_be_bytes());
-            digest.update(part);
+            digest.write(&part.len().to_be_bytes());
+            digest.write(part);
         }
-        let digest = digest.finish();
-        let index = |at: usize| {
-            let bytes = digest.as_ref().get(at..at + 4).unwrap_or_default();
-            let number = bytes
-                .iter()
-                .fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
-            number % first.len()
-        };
-        [first.get(index(0)), second.get(index(4))]
+        let digest = digest.finish128();
+        let index = |half: u64| usize::try_from(half % first.len() as u64).unwrap_or_default();
+        [first.get(index(digest.h1)), second.get(index(digest.h2))]
     }
 }
 

@@ -201,11 +201,16 @@ impl<S: Labels> Table<S, Durations> {
         }
     }
 
-    /// Something begins. If the returned value is dropped before its end was told, that is observed as `abandoned`.
+    /// Something begins; as [`Self::begun`] at this moment.
     pub(crate) fn begin(&self, abandoned: S) -> Timing<'_, S> {
+        self.begun(Instant::now(), abandoned)
+    }
+
+    /// Something began. If the returned value is dropped before its end was told, that is observed as `abandoned`.
+    pub(crate) fn begun(&self, started: Instant, abandoned: S) -> Timing<'_, S> {
         Timing {
             table: self,
-            started: Instant::now(),
+            started,
             abandoned: Some(abandoned),
         }
     }

@@ -63,7 +63,7 @@ impl Permit {
     pub(crate) async fn apply(self, answer: Response) -> Result<Response, FilterError> {
         match self.filter {
             None => Ok(answer),
-            Some(filter) => filter.apply(answer).await,
+            Some(filter) => Box::pin(filter.apply(answer)).await,
         }
     }
 }
@@ -77,9 +77,23 @@ impl Policy {
         request: Request,
         patience: Duration,
     ) -> Result<(Permit, Request), Refused> {
-        let Some(rules) = &self.0 else {
-            return Ok((Permit::with(None), request));
-        };
+        match &self.0 {
+            None => Ok((Permit::with(None), request)),
+            // Apart, because the future of every request has room for it otherwise.
+            Some(rules) => {
+                Box::pin(self.admit_by(rules, resource, caller, request, patience)).await
+            }
+        }
+    }
+
+    async fn admit_by<X>(
+        &self,
+        rules: &Arc<Rules>,
+        resource: &ProtectedResource,
+        caller: &Caller<X>,
+        request: Request,
+        patience: Duration,
+    ) -> Result<(Permit, Request), Refused> {
         let subject = self.subject(
             caller.subject(),
             caller.client_id(),

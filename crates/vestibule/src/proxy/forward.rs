@@ -1,13 +1,12 @@
 //! One exchange with the upstream: build the request, stream it, judge the answer, stream that (design laws 10 and 11).
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::{Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use thiserror::Error;
+use tokio::time::Instant;
 use vestibule_guard::fetch::FetchError;
 use vestibule_guard::{Caller, Refusal};
 
@@ -60,6 +59,15 @@ enum ForwardError {
     Filter(#[from] FilterError),
     #[error(transparent)]
     Answer(#[from] AnswerError),
+}
+
+impl From<UnreadBody> for ForwardError {
+    fn from(error: UnreadBody) -> Self {
+        match error {
+            UnreadBody::TooLong(limit) => Self::TooLarge(limit),
+            UnreadBody::Broken => Self::Broken,
+        }
+    }
 }
 
 impl ForwardError {
@@ -122,11 +130,8 @@ async fn exchange<T: UpstreamTokens>(
     }
     let target = path::target(&route.path, &route.upstream, &client.uri)?;
     let too_large = ForwardError::TooLarge(route.max_body_bytes);
-    let body = signing::body_to_sign(&route.credential, body, route.header_timeout).await;
-    let (body, signed) = body.map_err(|error| match error {
-        UnreadBody::TooLong(limit) => ForwardError::TooLarge(limit),
-        UnreadBody::Broken => ForwardError::Broken,
-    })?;
+    let (body, signed) =
+        signing::body_to_sign(&route.credential, body, route.header_timeout).await?;
     let (upload, progress) = Upload::new(body, route.max_body_bytes).ok_or(too_large)?;
     let listening = living::is_listening(&client.method, &client.headers);
     let watched = client.method != Method::HEAD;
@@ -165,8 +170,10 @@ async fn exchange<T: UpstreamTokens>(
 
     let watch = proxy.watch.as_ref();
     let durations = watch.map(|watch| &watch.metrics.upstream_durations);
-    let timing = durations.map(|durations| durations.begin((UpstreamOutcome::Abandoned,)));
-    let sending = proxy.outbound.stream(upstream, Duration::MAX);
+    let now = Instant::now();
+    let abandoned = (UpstreamOutcome::Abandoned,);
+    let timing = durations.map(|durations| durations.begun(now.into_std(), abandoned));
+    let sending = proxy.outbound.stream(upstream);
     let response = tokio::select! {
         response = sending => response.map_err(|error| {
             if progress.is_too_long() {
@@ -175,7 +182,7 @@ async fn exchange<T: UpstreamTokens>(
                 error.into()
             }
         }),
-        () = progress.silence(route.header_timeout) => Err(ForwardError::Silent),
+        () = progress.silence(now, route.header_timeout) => Err(ForwardError::Silent),
     };
     if let Some(timing) = timing {
         timing.end((outcome(&response),));
@@ -211,7 +218,7 @@ async fn exchange<T: UpstreamTokens>(
     }
     answer = permit.apply(answer).await?;
     if let Some(handles) = handles.filter(|_| watched) {
-        answer = handles.close(answer).await?;
+        answer = Box::pin(handles.close(answer)).await?;
     }
     if watched {
         answer = living::watch(proxy, route, caller, listening, answer);

@@ -8,95 +8,101 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::upstream_identity::folded;
 
 /// Of one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-];
+static HOP_BY_HOP: Names = Names::new(
+    &[
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    ],
+    &[],
+);
 
-/// Credentials and browser context of the client; names for another method or path than the one that was checked.
-const NOT_UPSTREAM: [&str; 22] = [
-    "authorization",
-    "cookie",
-    "cookie2",
-    "expect",
-    "forwarded",
-    "from",
-    "host",
-    "max-forwards",
-    "origin",
-    "referer",
-    "remote-addr",
-    "remote-user",
-    "true-client-ip",
-    "via",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-real-ip",
-    "x-remote-user",
-    "x-rewrite-url",
-    "x-webauth-user",
-];
-
-/// Families of headers with which gateways and clouds tell a server who is calling. From a client they are lies
+/// Credentials and browser context of the client, and names for another method or path than the one that was checked.
+///
+/// Then families of headers with which gateways and clouds tell a server who is calling. From a client they are lies
 /// (`X-Amzn-…-Runtime-User-Id` impersonates a user, facts/cognito-and-agentcore.md §0.9).
-const NOT_UPSTREAM_PREFIXES: [&str; 20] = [
-    "cf-",
-    "proxy-",
-    "sec-fetch-",
-    "ssl-client-",
-    "tailscale-",
-    "x-amz-",
-    "x-amzn-",
-    "x-apigateway-",
-    "x-auth-request-",
-    "x-authenticated-",
-    "x-client-",
-    "x-cluster-client-",
-    "x-envoy-",
-    "x-forwarded-",
-    "x-goog-",
-    "x-ms-client-principal",
-    "x-ms-token-",
-    "x-original-",
-    "x-ssl-",
-    "x-vestibule-",
-];
+static NOT_UPSTREAM: Names = Names::new(
+    &[
+        "authorization",
+        "cookie",
+        "cookie2",
+        "expect",
+        "forwarded",
+        "from",
+        "host",
+        "max-forwards",
+        "origin",
+        "referer",
+        "remote-addr",
+        "remote-user",
+        "true-client-ip",
+        "via",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-real-ip",
+        "x-remote-user",
+        "x-rewrite-url",
+        "x-webauth-user",
+    ],
+    &[
+        "cf-",
+        "proxy-",
+        "sec-fetch-",
+        "ssl-client-",
+        "tailscale-",
+        "x-amz-",
+        "x-amzn-",
+        "x-apigateway-",
+        "x-auth-request-",
+        "x-authenticated-",
+        "x-client-",
+        "x-cluster-client-",
+        "x-envoy-",
+        "x-forwarded-",
+        "x-goog-",
+        "x-ms-client-principal",
+        "x-ms-token-",
+        "x-original-",
+        "x-ssl-",
+        "x-vestibule-",
+    ],
+);
 
 /// Says something about the upstream's origin, which is not the client's, or directs a web server in front of us.
-const NOT_DOWNSTREAM: [&str; 21] = [
-    "alt-svc",
-    "authentication-info",
-    "clear-site-data",
-    "nel",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "public-key-pins",
-    "public-key-pins-report-only",
-    "report-to",
-    "reporting-endpoints",
-    "server",
-    "service-worker-allowed",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "www-authenticate",
-    "x-accel-redirect",
-    "x-mcp-challenge",
-    "x-powered-by",
-    "x-sendfile",
-    "x-lighttpd-send-file",
-];
-
-const NOT_DOWNSTREAM_PREFIXES: [&str; 2] = ["access-control-", "x-amzn-remapped-"];
+static NOT_DOWNSTREAM: Names = Names::new(
+    &[
+        "alt-svc",
+        "authentication-info",
+        "clear-site-data",
+        "nel",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "public-key-pins",
+        "public-key-pins-report-only",
+        "report-to",
+        "reporting-endpoints",
+        "server",
+        "service-worker-allowed",
+        "set-cookie",
+        "set-cookie2",
+        "strict-transport-security",
+        "www-authenticate",
+        "x-accel-redirect",
+        "x-mcp-challenge",
+        "x-powered-by",
+        "x-sendfile",
+        "x-lighttpd-send-file",
+    ],
+    &["access-control-", "x-amzn-remapped-"],
+);
 
 /// Makes a client's headers fit for the upstream. `ours` are those that carry the credential and who calls: the client's
 /// own of these names go as well, whether or not there will be one of ours.
@@ -106,22 +112,13 @@ pub(super) fn for_upstream<'a>(
 ) {
     let ours: Vec<Cow<'_, str>> = ours.into_iter().map(|own| folded(own.as_str())).collect();
     retain(headers, |name| {
-        !NOT_UPSTREAM.contains(&name)
-            && !NOT_UPSTREAM_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-            && !ours.iter().any(|own| own == name)
+        !NOT_UPSTREAM.have(name) && !ours.iter().any(|own| own == name)
     });
 }
 
 /// Makes an upstream's headers fit for the client.
 pub(super) fn for_client(headers: &mut HeaderMap) {
-    retain(headers, |name| {
-        !NOT_DOWNSTREAM.contains(&name)
-            && !NOT_DOWNSTREAM_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-    });
+    retain(headers, |name| !NOT_DOWNSTREAM.have(name));
     keep_private(headers);
 }
 
@@ -167,12 +164,54 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
     for name in headers.keys() {
         let plain = folded(name.as_str());
         let plain = plain.as_ref();
-        if HOP_BY_HOP.contains(&plain) || named.iter().any(|own| own == plain) || !keep(plain) {
+        if HOP_BY_HOP.have(plain) || named.iter().any(|own| own == plain) || !keep(plain) {
             dropped.push(name.clone());
         }
     }
     for name in dropped {
         headers.remove(name);
+    }
+}
+
+/// Names of headers and beginnings of such names, in lower case. Each header of each request is looked up, and hardly any
+/// is found; so the first letter and the length mostly decide.
+struct Names {
+    whole: &'static [&'static str],
+    beginnings: &'static [&'static str],
+    /// By first letter: a bit for each length of whole names; the last bit for beginnings.
+    by_letter: [u64; 256],
+}
+
+const BEGINS: u64 = 1 << 63;
+
+impl Names {
+    const fn new(whole: &'static [&'static str], beginnings: &'static [&'static str]) -> Self {
+        let mut by_letter = [0; 256];
+        let mut rest = whole;
+        while let [name, others @ ..] = rest {
+            by_letter[name.as_bytes()[0] as usize] |= 1 << name.len();
+            rest = others;
+        }
+        rest = beginnings;
+        while let [name, others @ ..] = rest {
+            by_letter[name.as_bytes()[0] as usize] |= BEGINS;
+            rest = others;
+        }
+        Self {
+            whole,
+            beginnings,
+            by_letter,
+        }
+    }
+
+    fn have(&self, name: &str) -> bool {
+        let Some(letter) = name.as_bytes().first() else {
+            return false;
+        };
+        let possible = self.by_letter[usize::from(*letter)];
+        (name.len() < 63 && possible & (1 << name.len()) != 0 && self.whole.contains(&name))
+            || (possible & BEGINS != 0
+                && self.beginnings.iter().any(|begin| name.starts_with(begin)))
     }
 }
 

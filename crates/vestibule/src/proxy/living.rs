@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
@@ -21,6 +21,7 @@ use super::credential::UpstreamTokens;
 use super::{Proxy, Route, rewrite};
 use crate::alarm::Alarm;
 
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// A comment: clients read over it.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 /// How long a stream that is over may take to complete the event it is in.
@@ -68,7 +69,7 @@ pub struct Ending {
 /// True for a request whose answer only waits for news: a stream of a session (GET), or a subscription of 2026-07-28.
 /// A client that gives a subscription another name in its header gains [`StreamRules::answer_grace`] and no more.
 pub(super) fn is_listening(method: &Method, headers: &HeaderMap) -> bool {
-    let named = headers.get("mcp-method");
+    let named = headers.get(MCP_METHOD);
     method == Method::GET || named.is_some_and(|name| name == "subscriptions/listen")
 }
 

@@ -147,7 +147,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         let handles = Handles::of(route, caller);
         let admitted = match (admitted, &handles) {
             (Ok((permit, request)), Some(handles)) => {
-                let opened = handles.open(route, request).await;
+                let opened = Box::pin(handles.open(route, request)).await;
                 opened.map(|request| (permit, request))
             }
             (admitted, _) => admitted,

@@ -107,12 +107,12 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|content_type| {
-        let essence = content_type.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case(wanted)
+        let bytes = content_type.as_bytes().trim_ascii_start();
+        let (essence, rest) = bytes.split_at_checked(wanted.len()).unwrap_or((bytes, b""));
+        essence.eq_ignore_ascii_case(wanted.as_bytes())
+            && matches!(rest.trim_ascii_start(), [] | [b';', ..])
     })
 }
 

@@ -125,7 +125,7 @@ impl Principal {
 /// Drops `Mcp_Session_Id` and the like: CGI and WSGI servers take it for the header that was checked.
 pub(super) fn drop_lookalikes(headers: &mut HeaderMap) {
     let lookalike = |name: &&HeaderName| {
-        if !name.as_str().contains('_') {
+        if !name.as_str().as_bytes().contains(&b'_') {
             return false;
         }
         let meant = name.as_str().replace('_', "-");

@@ -30,7 +30,8 @@ pub(super) async fn body_to_sign(
     let Some(limit) = credential.signs_bodies_up_to() else {
         return Ok((body, Bytes::new()));
     };
-    let reading = Limited::new(body, limit).collect();
+    // Apart, because the future of every request has room for it otherwise.
+    let reading = Box::pin(Limited::new(body, limit).collect());
     match tokio::time::timeout(patience, reading).await {
         Ok(Ok(whole)) => {
             let whole = whole.to_bytes();
@@ -50,10 +51,13 @@ pub(super) async fn sign<B>(
 ) -> Result<(), CredentialError> {
     match credential {
         #[cfg(feature = "aws")]
-        Credential::SigV4(signer) => signer.sign(request, body, told).await.map_err(|error| {
-            tracing::error!(reason = "sigv4", cause = %error, "the request to the upstream was not signed");
-            CredentialError::Unavailable
-        }),
+        Credential::SigV4(signer) => {
+            let signed = Box::pin(signer.sign(request, body, told)).await;
+            signed.map_err(|error| {
+                tracing::error!(reason = "sigv4", cause = %error, "the request to the upstream was not signed");
+                CredentialError::Unavailable
+            })
+        }
         _ => {
             let _ = (request, body, told);
             Ok(())

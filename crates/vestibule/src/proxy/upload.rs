@@ -31,15 +31,18 @@ impl Progress {
         self.too_long.load(Ordering::Relaxed)
     }
 
-    /// Returns when the body has not moved for `limit`. A large upload over a slow line is not a silent upstream.
-    pub(super) async fn silence(&self, limit: Duration) {
+    /// Returns when the body has not moved for `limit`, counted from `now` at the earliest. A large upload over a slow line
+    /// is not a silent upstream.
+    pub(super) async fn silence(&self, now: Instant, limit: Duration) {
+        let mut until = now + limit;
         loop {
+            tokio::time::sleep_until(until).await;
             let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
-            let silent = self.started.elapsed().saturating_sub(moved);
-            match limit.checked_sub(silent) {
-                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
-                _ => return,
+            let later = self.started + moved + limit;
+            if later <= until {
+                return;
             }
+            until = later;
         }
     }
 
@@ -54,6 +57,8 @@ pub(super) struct Upload {
     body: Body,
     left: usize,
     progress: Arc<Progress>,
+    /// Whether it was asked for before. The first time is the beginning of the exchange, which is noted already.
+    begun: bool,
 }
 
 impl Upload {
@@ -71,6 +76,7 @@ impl Upload {
             body,
             left: limit,
             progress: Arc::clone(&progress),
+            begun: false,
         };
         Some((upload, progress))
     }
@@ -85,7 +91,10 @@ impl http_body::Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // Being asked for more is a sign of life of the upstream, and what came one of the client.
-        self.progress.note();
+        if self.begun {
+            self.progress.note();
+        }
+        self.begun = true;
         let Some(frame) = std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) else {
             return Poll::Ready(None);
         };

@@ -1,5 +1,6 @@
 //! One connection from accept to close: TLS, HTTP/1.1 or HTTP/2, time limits and graceful shutdown.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -19,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 use super::activity::{Activity, Expiry, Tracked, Watched};
 use super::front::{Door, Front};
@@ -116,11 +116,10 @@ impl Acceptor {
             let in_flight = activity.request(request.version() == http::Version::HTTP_2);
             request.extensions_mut().insert(PeerAddr(peer));
             let request: Request = request.map(Body::new);
-            // A `Router` is always ready, and cloning it clones one `Arc`.
-            let response = self.front.router().call(request);
+            let entrance = self.front.entrance();
             async move {
-                let response = response.await;
-                response.map(|response| response.map(|body| Tracked::new(body, in_flight)))
+                let response = entrance.answer(request).await;
+                Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
             }
         });
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));

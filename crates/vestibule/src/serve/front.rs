@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
@@ -14,10 +13,11 @@ use super::ServeLimits;
 use super::connection;
 use crate::House;
 use crate::metrics::table::{Level, Table, Up};
+use crate::routes::Entrance;
 
-/// The router, the limits and the certificate of a listener that runs.
+/// The entrance, the limits and the certificate of a listener that runs.
 pub struct Front {
-    router: ArcSwap<Router>,
+    entrance: ArcSwap<Entrance>,
     door: ArcSwap<Door>,
     changed: Notify,
     connections: Table<(), Level>,
@@ -32,8 +32,12 @@ pub(super) struct Door {
 
 impl Front {
     /// What is met first.
-    pub fn new(router: Router, limits: ServeLimits, tls: Option<Arc<ServerConfig>>) -> Arc<Self> {
-        Self::counting(Table::default(), router, limits, tls)
+    pub fn new(
+        entrance: impl Into<Entrance>,
+        limits: ServeLimits,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Arc<Self> {
+        Self::counting(Table::default(), entrance.into(), limits, tls)
     }
 
     /// The same, with its connections counted among the metrics of the house.
@@ -43,28 +47,33 @@ impl Front {
         tls: Option<Arc<ServerConfig>>,
     ) -> Arc<Self> {
         let connections = house.metrics().active_connections.clone();
-        Self::counting(connections, house.router(), limits, tls)
+        Self::counting(connections, Entrance::from(house), limits, tls)
     }
 
     fn counting(
         connections: Table<(), Level>,
-        router: Router,
+        entrance: Entrance,
         limits: ServeLimits,
         tls: Option<Arc<ServerConfig>>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            router: ArcSwap::from_pointee(router),
+            entrance: ArcSwap::from_pointee(entrance),
             door: ArcSwap::from_pointee(Door::new(limits, tls)),
             changed: Notify::new(),
             connections,
         })
     }
 
-    /// From now on every new request meets `router`, on connections that are open already as well; every new connection
+    /// From now on every new request meets `entrance`, on connections that are open already as well; every new connection
     /// meets the limits and the certificate. Requests, streams and connections under way notice nothing.
-    pub fn replace(&self, router: Router, limits: ServeLimits, tls: Option<Arc<ServerConfig>>) {
+    pub fn replace(
+        &self,
+        entrance: impl Into<Entrance>,
+        limits: ServeLimits,
+        tls: Option<Arc<ServerConfig>>,
+    ) {
         self.door.store(Arc::new(Door::new(limits, tls)));
-        self.router.store(Arc::new(router));
+        self.entrance.store(Arc::new(entrance.into()));
         self.changed.notify_one();
     }
 
@@ -73,8 +82,8 @@ impl Front {
         self.connections.up()
     }
 
-    pub(super) fn router(&self) -> Router {
-        Router::clone(&self.router.load())
+    pub(super) fn entrance(&self) -> Arc<Entrance> {
+        self.entrance.load_full()
     }
 
     pub(super) fn door(&self) -> Arc<Door> {
