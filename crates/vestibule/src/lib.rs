@@ -31,6 +31,7 @@ mod routes;
 pub mod seal;
 pub mod serve;
 pub mod settings;
+mod spelling;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]
