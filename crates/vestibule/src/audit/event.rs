@@ -11,6 +11,7 @@ use vestibule_oauth::time::UnixTime;
 
 use super::Source;
 use crate::grants::{CheckedRequest, fingerprint};
+use crate::keys::KeyChange;
 use crate::telemetry::{Told, is_unsafe_to_show};
 
 /// What happened.
@@ -113,6 +114,7 @@ pub(crate) struct Event<'a> {
     token_id: Option<&'a str>,
     note: Option<&'a str>,
     count: Option<usize>,
+    keys: Option<&'a KeyChange>,
 }
 
 /// A client, as far as it is known.
@@ -142,6 +144,7 @@ impl<'a> Event<'a> {
             token_id: None,
             note: None,
             count: None,
+            keys: None,
         }
     }
 
@@ -241,6 +244,12 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// Which keys came and went.
+    pub(crate) fn keys(mut self, change: &'a KeyChange) -> Self {
+        self.keys = Some(change);
+        self
+    }
+
     /// The line, with its end.
     pub(super) fn line(
         &self,
@@ -277,6 +286,7 @@ impl<'a> Event<'a> {
             token_id: self.token_id,
             note: self.note.map(harmless),
             count: self.count,
+            keys: self.keys,
             component: "vestibule",
         };
         let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -332,6 +342,8 @@ struct Line<'a> {
     note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<&'a KeyChange>,
     component: &'static str,
 }
 
