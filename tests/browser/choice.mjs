@@ -45,6 +45,15 @@ const stories = {
     await redeems(local, client);
   },
 
+  'the provider of the last sign-in is chosen the next time': async (page, { client, local }) => {
+    await connections(page, 'guests', guests[0]);
+    await page.goto(client.authorize(local.redirectUri, 's'));
+    assert.equal(await page.isChecked('input[value=guests]'), true);
+    assert.equal(await page.isChecked('input[value=staff]'), false);
+    await approve(page);
+    await redeems(local, client);
+  },
+
   'deny says so, whatever is chosen': async (page, { client, local }) => {
     await page.goto(client.authorize(local.redirectUri, 's'));
     await page.check('input[value=guests]');

@@ -93,6 +93,11 @@ asked() { curl -s --get --data-urlencode "query=$1" "http://127.0.0.1:$port/api/
 has() { asked "$1" | grep -q '"value":\['; }
 ready has 'up{job="vestibule"} == 1'
 ready has 'vestibule_http_requests_total{route="resource",code="401"} == 1'
+# The names under which every Prometheus client tells of its process.
+has 'process_cpu_seconds_total{job="vestibule"} < 60'
+has 'process_resident_memory_bytes{job="vestibule"} > 4e6'
+has 'process_open_fds{job="vestibule"} > 5 and process_open_fds < process_max_fds'
+has 'abs(time() - process_start_time_seconds{job="vestibule"}) < 120'
 has 'vestibule_oauth_registrations_total{outcome="registered"} == 1'
 has 'vestibule_idp_request_duration_seconds_count{endpoint="discovery",outcome="unavailable"} >= 1'
 # What Prometheus knows of a metric is what we say of it.

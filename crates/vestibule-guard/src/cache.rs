@@ -1,13 +1,13 @@
 //! Remembers good tokens for a while, so that a signature or an introspection is paid for once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use vestibule_oauth::time::{Clock, UnixTime};
+use vestibule_oauth::time::Clock;
 use vestibule_oauth::url::ResourceUri;
 
 use crate::caller::{TokenRefusal, Verified, VerifyToken};
+use crate::recent::{DEFAULT_LIMIT, Recent};
 
 /// How much is remembered, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Default for CacheLimits {
     /// 4096 tokens for a minute.
     fn default() -> Self {
         Self {
-            tokens: 4096,
+            tokens: DEFAULT_LIMIT,
             seconds: 60,
         }
     }
@@ -38,8 +38,8 @@ impl Default for CacheLimits {
 pub struct Cached<V: VerifyToken> {
     inner: V,
     clock: Arc<dyn Clock>,
-    limits: CacheLimits,
-    known: Mutex<Generations<Verified<V::Extra>>>,
+    seconds: u64,
+    known: Recent<Key, Arc<Verified<V::Extra>>>,
 }
 
 impl<V: VerifyToken> Cached<V> {
@@ -48,13 +48,9 @@ impl<V: VerifyToken> Cached<V> {
         Self {
             inner,
             clock,
-            limits,
-            known: Mutex::new(Generations::default()),
+            seconds: limits.seconds,
+            known: Recent::new(limits.tokens),
         }
-    }
-
-    fn with_known<T>(&self, work: impl FnOnce(&mut Generations<Verified<V::Extra>>) -> T) -> T {
-        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -77,15 +73,14 @@ impl<V: VerifyToken> VerifyToken for Cached<V> {
     ) -> Result<Arc<Verified<V::Extra>>, TokenRefusal> {
         let key = key(token, resource);
         let now = self.clock.now();
-        if let Some(verified) = self.with_known(|known| known.get(&key, now, self.limits.tokens)) {
+        if let Some(verified) = self.known.get(&key, now) {
             return Ok(verified);
         }
         let verified = self.inner.verify_shared(token, resource).await?;
         // The moment before the check: what was good then is remembered from then.
-        let until = now.plus(self.limits.seconds).min(verified.expires_at);
-        if until > now && self.limits.tokens > 0 {
-            let shared = Arc::clone(&verified);
-            self.with_known(|known| known.put(key, shared, until, self.limits.tokens));
+        let until = now.plus(self.seconds).min(verified.expires_at);
+        if until > now {
+            self.known.put(key, Arc::clone(&verified), until);
         }
         Ok(verified)
     }
@@ -102,57 +97,6 @@ fn key(token: &str, resource: &ResourceUri) -> Key {
     let mut key = [0; 32];
     key.copy_from_slice(hash.finish().as_ref());
     key
-}
-
-/// Two maps: when the young one is half of what is allowed, it becomes the old one, and what was old is dropped. What is
-/// used moves to the young one, so it stays.
-#[derive(Debug)]
-struct Generations<T> {
-    young: HashMap<Key, (UnixTime, Arc<T>)>,
-    old: HashMap<Key, (UnixTime, Arc<T>)>,
-}
-
-impl<T> Default for Generations<T> {
-    fn default() -> Self {
-        Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
-        }
-    }
-}
-
-impl<T> Generations<T> {
-    fn get(&mut self, key: &Key, now: UnixTime, limit: usize) -> Option<Arc<T>> {
-        if let Some((until, found)) = self.young.get(key) {
-            if now < *until {
-                return Some(Arc::clone(found));
-            }
-            self.young.remove(key);
-            return None;
-        }
-        let (until, found) = self.old.remove(key)?;
-        if now >= until {
-            return None;
-        }
-        self.put(*key, Arc::clone(&found), until, limit);
-        Some(found)
-    }
-
-    fn put(&mut self, key: Key, value: Arc<T>, until: UnixTime, limit: usize) {
-        if self.young.len() >= (limit / 2).max(1) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        if limit < 2 {
-            // No room for two generations.
-            self.old.clear();
-        }
-        self.young.insert(key, (until, value));
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.young.len() + self.old.len()
-    }
 }
 
 #[cfg(test)]
@@ -229,20 +173,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_good_tokens_does_not_grow_the_memory_and_the_busy_ones_stay() {
-        for limit in [0, 1, 2, 3, 8] {
-            let (cached, _, _clock) = cached(limit);
-            for n in 0..100 {
-                ask(&cached, &format!("{n}ok")).await.unwrap();
-                let held = cached.with_known(|known| known.len());
-                assert!(held <= limit, "{held} of {limit}");
-            }
-        }
+    async fn a_flood_of_good_tokens_does_not_push_out_the_busy_one() {
         let (cached, asked, _clock) = cached(8);
         for n in 0..100 {
             ask(&cached, "busy-ok").await.unwrap();
             ask(&cached, &format!("{n}ok")).await.unwrap();
         }
         assert_eq!(asked.load(Ordering::SeqCst), 101);
+    }
+
+    #[tokio::test]
+    async fn with_room_for_none_each_is_asked_again() {
+        let (cached, asked, _clock) = cached(0);
+        for _ in 0..3 {
+            ask(&cached, "ok").await.unwrap();
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
     }
 }

@@ -86,6 +86,7 @@ pub mod jwks_verifier;
 pub mod keys;
 mod layer;
 mod presets;
+mod recent;
 mod refusal;
 mod require;
 mod trusted;
@@ -107,6 +108,7 @@ pub use self::introspection::{Introspection, IntrospectionAuth, IntrospectionVer
 pub use self::jwks_verifier::{Binding, JwtVerifier};
 pub use self::layer::{Guard, GuardLayer, Guarded, NO_CREDENTIALS, ProtectedResource};
 pub use self::presets::Preset;
+pub use self::recent::Recent;
 pub use self::refusal::Refusal;
 pub use self::require::{RequireScope, ScopeRequired};
 pub use self::trusted::TrustedIssuer;

@@ -31,6 +31,7 @@ mod routes;
 pub mod seal;
 pub mod serve;
 pub mod settings;
+mod spelling;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]
@@ -54,7 +55,7 @@ use clients::ClientRegistry;
 use gateway::Gateway;
 use grants::{RevokedTokens, Shelf};
 use issuer::{IssuerError, TokenIssuer};
-use keys::{KeyAges, KeyRing};
+use keys::{KeyAges, KeyIds, KeyRing};
 use limits::{Limits, OriginLock};
 use metrics::Metrics;
 use provider::Provider;
@@ -103,6 +104,7 @@ pub struct House {
     sealer: Arc<Sealer>,
     issuer: Arc<TokenIssuer>,
     key_ages: KeyAges,
+    key_ids: KeyIds,
     clients: Arc<ClientRegistry>,
     providers: Vec<Provider>,
     store: Option<Arc<dyn Store>>,
@@ -199,6 +201,7 @@ impl Parts<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let rotate_after = settings.rotate_keys_after;
         let key_ages = KeyAges::of(ring, settings.tokens.signing_alg, rotate_after);
+        let key_ids = KeyIds::of(ring, settings.tokens.signing_alg);
         if let Some(warning) = key_ages.warning(clock.now()) {
             tracing::warn!("{warning}");
         }
@@ -247,6 +250,7 @@ impl Parts<'_> {
             sealer,
             issuer,
             key_ages,
+            key_ids,
             providers,
             store,
             barrier,
@@ -288,6 +292,10 @@ impl House {
 
     pub(crate) fn key_ages(&self) -> &KeyAges {
         &self.key_ages
+    }
+
+    pub(crate) fn key_ids(&self) -> &KeyIds {
+        &self.key_ids
     }
 
     pub(crate) fn clients(&self) -> &ClientRegistry {

@@ -323,8 +323,9 @@ impl Reloader {
             event = event.failed("config_refused");
         }
         self.house.tell_audit(&event);
-        if !(self.house.key_ages()).are_of_the_same_keys(before.key_ages()) {
-            self.house.tell_audit(&Event::new(Happened::KeyRotated));
+        if let Some(change) = self.house.key_ids().since(before.key_ids()) {
+            let event = Event::new(Happened::KeyRotated).keys(&change);
+            self.house.tell_audit(&event);
         }
     }
 

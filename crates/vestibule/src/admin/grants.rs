@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
@@ -234,14 +234,16 @@ impl<'a> Book<'a> {
     }
 
     /// Ends a grant everywhere, but for what the provider is told; `None` when it was ended before.
-    async fn end(&self, record: &StoredGrant) -> Result<Option<Grant>, AdminError> {
+    async fn end(
+        &self,
+        record: &StoredGrant,
+        source: &Source,
+    ) -> Result<Option<Grant>, AdminError> {
         if record.revoked.is_some() {
             return Ok(None);
         }
         let family = &record.grant.family;
-        // Operators come from this computer only.
-        let (why, source) = (RevokedWhy::Operator, Source::default());
-        let ended = self.house.revoke_family(family, why, &source);
+        let ended = (self.house).revoke_family(family, RevokedWhy::Operator, source);
         Ok(ended.await?.map(|record| record.grant))
     }
 }
@@ -290,15 +292,17 @@ pub(super) async fn show(
 pub(super) async fn revoke(
     State(house): State<Arc<House>>,
     family: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Response {
+    let source = house.source(&request);
     let answer = async {
         let Path(family) = family.map_err(|_| AdminError::Path)?;
         let book = Book::open(&house)?;
         let found = book.shelf.load(&family, house.now()).await?;
         let found = found.ok_or(AdminError::NoGrant)?;
-        let ended = book.end(&found.grant).await?;
+        let ended = book.end(&found.grant, &source).await?;
         let count = usize::from(ended.is_some());
-        house.tell_audit(&event().grant(&family).count(count));
+        house.tell_audit(&event(&source).grant(&family).count(count));
         house.tell_providers(ended.into_iter().collect());
         Ok(counted(1, count, 0))
     };
@@ -312,7 +316,9 @@ pub(super) async fn revoke(
 pub(super) async fn revoke_many(
     State(house): State<Arc<House>>,
     RawQuery(raw): RawQuery,
+    request: Request,
 ) -> Response {
+    let source = house.source(&request);
     let mut ended = Vec::new();
     let answer = async {
         let params = query(raw, &["user", "client", "resource", "all"])?;
@@ -331,7 +337,7 @@ pub(super) async fn revoke_many(
             unreadable += leaf.unreadable;
             matched += leaf.grants.len();
             for record in &leaf.grants {
-                ended.extend(book.end(record).await?);
+                ended.extend(book.end(record, &source).await?);
             }
             cursor = leaf.next;
             if cursor.is_none() {
@@ -341,7 +347,7 @@ pub(super) async fn revoke_many(
     };
     let answer = answer.await;
     let count = ended.len();
-    house.tell_audit(&event().count(count));
+    house.tell_audit(&event(&source).count(count));
     house.tell_providers(ended);
     match answer {
         Ok((matched, unreadable)) => counted(matched, count, unreadable),
@@ -350,8 +356,8 @@ pub(super) async fn revoke_many(
 }
 
 /// Each grant has an event of its own besides.
-fn event() -> Event<'static> {
-    Event::new(Happened::AdminGrantsRevoked)
+fn event(source: &Source) -> Event<'_> {
+    Event::new(Happened::AdminGrantsRevoked).from(source)
 }
 
 fn counted(matched: usize, revoked: usize, unreadable: usize) -> Response {

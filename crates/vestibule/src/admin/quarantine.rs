@@ -117,6 +117,7 @@ pub(super) async fn put(
     path: Target,
     request: Request,
 ) -> Response {
+    let source = house.source(&request);
     let answer = async {
         let (who, named) = target(path)?;
         let (_, bytes) = body(request, "application/json", MAX_BODY).await?;
@@ -133,7 +134,7 @@ pub(super) async fn put(
         if entry.ends_at.is_some_and(|end| end <= now) {
             return Err(AdminError::Wrong("ends_at is over".to_owned()));
         }
-        keeper(&house)?.put(&entry).await?;
+        keeper(&house)?.put(&entry, &source).await?;
         Ok(json(StatusCode::OK, &Shown::of(&entry)))
     };
     answer
@@ -142,10 +143,15 @@ pub(super) async fn put(
 }
 
 /// `DELETE /admin/quarantine/{users|clients}/{id}`.
-pub(super) async fn lift(State(house): State<Arc<House>>, path: Target) -> Response {
+pub(super) async fn lift(
+    State(house): State<Arc<House>>,
+    path: Target,
+    request: Request,
+) -> Response {
+    let source = house.source(&request);
     let answer = async {
         let (who, _) = target(path)?;
-        if !keeper(&house)?.lift(&who).await? {
+        if !keeper(&house)?.lift(&who, &source).await? {
             return Err(AdminError::NotQuarantined);
         }
         let lifted = json!({ "kind": who.kind(), "id": who.text(), "lifted": true });

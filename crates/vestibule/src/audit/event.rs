@@ -1,7 +1,5 @@
 //! Events: what happened, to whom, from where, and how it ended; and the line that says so.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +11,7 @@ use vestibule_oauth::time::UnixTime;
 
 use super::Source;
 use crate::grants::{CheckedRequest, fingerprint};
+use crate::keys::KeyChange;
 use crate::telemetry::{Told, is_unsafe_to_show};
 
 /// What happened.
@@ -115,6 +114,7 @@ pub(crate) struct Event<'a> {
     token_id: Option<&'a str>,
     note: Option<&'a str>,
     count: Option<usize>,
+    keys: Option<&'a KeyChange>,
 }
 
 /// A client, as far as it is known.
@@ -144,6 +144,7 @@ impl<'a> Event<'a> {
             token_id: None,
             note: None,
             count: None,
+            keys: None,
         }
     }
 
@@ -243,6 +244,12 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// Which keys came and went.
+    pub(crate) fn keys(mut self, change: &'a KeyChange) -> Self {
+        self.keys = Some(change);
+        self
+    }
+
     /// The line, with its end.
     pub(super) fn line(
         &self,
@@ -256,7 +263,7 @@ impl<'a> Event<'a> {
             ip.is_some() || user_agent.is_some()
         });
         let line = Line {
-            time: rfc3339(now),
+            time: now.rfc3339(),
             audit_id: random.token(12),
             kind: self.happened.name(),
             outcome: if refused { "failure" } else { "success" },
@@ -279,6 +286,7 @@ impl<'a> Event<'a> {
             token_id: self.token_id,
             note: self.note.map(harmless),
             count: self.count,
+            keys: self.keys,
             component: "vestibule",
         };
         let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -334,6 +342,8 @@ struct Line<'a> {
     note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<&'a KeyChange>,
     component: &'static str,
 }
 
@@ -409,52 +419,12 @@ fn keyed_hash(key: &hmac::Key, subject: &str) -> String {
     URL_SAFE_NO_PAD.encode(half)
 }
 
-/// `2026-11-21T12:15:00Z`.
-fn rfc3339(time: UnixTime) -> String {
-    const DAY: u64 = 86_400;
-    // Days since 0000-03-01, in cycles of 400 years (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let days = time.0 / DAY + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let second = time.0 % DAY;
-    let mut text = String::with_capacity(20);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    );
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
     use vestibule_oauth::random::SystemRandom;
 
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (time, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_795_262_400, "2026-11-21T12:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(UnixTime(time)), text);
-        }
-    }
 
     #[test]
     fn a_clients_name_ends_no_line_and_turns_none_round() {

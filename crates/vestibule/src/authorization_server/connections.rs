@@ -116,7 +116,7 @@ pub(super) fn last_account(
     let provider = providers.iter().find(|own| own.id() == account.provider)?;
     Some(AccountLine {
         name: account.name,
-        provider: provider.label().to_owned(),
+        provider: ProviderChoice::new(provider.id(), provider.label()),
         can_change: provider.profile().another_account.is_some(),
     })
 }
@@ -177,7 +177,10 @@ async fn show(
     let page = ConnectionsPage::List(Connected {
         account: AccountLine {
             name: session.account.name.clone(),
-            provider: provider.map_or_else(String::new, |own| own.label().to_owned()),
+            provider: ProviderChoice::new(
+                &session.account.provider,
+                provider.map_or("", |own| own.label()),
+            ),
             can_change: false,
         },
         lines: lines

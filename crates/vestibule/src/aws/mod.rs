@@ -12,7 +12,6 @@ mod secrets;
 mod sign;
 #[cfg(test)]
 pub(crate) mod test_server;
-mod time;
 mod upstream;
 
 use std::fmt;

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use vestibule_oauth::time::UnixTime;
 
 use super::credentials::Credentials;
-use super::time::amz_date;
 
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -101,6 +100,11 @@ impl Signer<'_> {
             hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
         })
     }
+}
+
+/// `20150830T123600Z`.
+fn amz_date(time: UnixTime) -> String {
+    time.rfc3339().replace(['-', ':'], "")
 }
 
 /// How signatures describe a body.

@@ -41,11 +41,6 @@ impl KeyAges {
         }
     }
 
-    /// True when the same keys are in use, and the same one waits.
-    pub fn are_of_the_same_keys(&self, other: &Self) -> bool {
-        (self.sealing, self.signing, self.next) == (other.sealing, other.signing, other.next)
-    }
-
     /// Seconds since the signing key is in use.
     pub fn signing_age(&self, now: UnixTime) -> u64 {
         now.since(self.signing)
@@ -146,9 +141,6 @@ mod tests {
         assert_eq!(state(&published, forgotten), "overdue");
         let warning = ages(&published).warning(forgotten).unwrap();
         assert!(warning.contains("8 days ago"), "{warning}");
-        assert!(!ages(&ring).are_of_the_same_keys(&ages(&published)));
-        let sooner = KeyAges::of(&ring, SigningAlg::Es256, Duration::ZERO);
-        assert!(ages(&ring).are_of_the_same_keys(&sooner));
         let promoted = rotate(&published, late.plus(DAY));
         assert_eq!(
             ages(&promoted).report(late.plus(2 * DAY)),

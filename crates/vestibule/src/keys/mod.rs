@@ -7,6 +7,7 @@
 mod age;
 mod file;
 mod generate;
+mod ids;
 mod life;
 pub mod rotation;
 mod text;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 pub use age::KeyAges;
 pub use file::{LockedRing, check_file, write};
+pub use ids::{KeyChange, KeyIds};
 pub use life::{KeyState, Life};
 
 /// The keys of one installation. Every replica must have the same ring.

@@ -6,13 +6,14 @@
 mod exchange;
 pub(crate) mod labels;
 mod listener;
+mod process;
 mod reasons;
 pub(crate) mod table;
 
 use std::fmt::Debug;
 
 use prometheus_client::encoding::EncodeMetric;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -22,6 +23,7 @@ use labels::{
     QuarantineKind, RefreshOutcome, RegistrationOutcome, ReloadOutcome, Route, StoreFault, StoreOp,
     UpstreamOutcome, Verb,
 };
+use process::Process;
 use table::{Count, Durations, Level, Series, Table};
 
 use crate::grants::RevokedWhy;
@@ -49,6 +51,8 @@ pub struct Described {
 /// Every metric of a process. A house shares it with its successors.
 pub struct Metrics {
     registry: Registry,
+    /// Those whose names are not ours to choose.
+    common: Registry,
     described: Vec<Described>,
     pub(crate) requests: Table<(Route, Verb, Code), Count>,
     pub(crate) request_durations: Table<(Route,), Durations>,
@@ -246,8 +250,13 @@ impl Default for Metrics {
                     "1 when the newest configuration is in force, 0 when it was refused.",
                 ),
             },
+            common: {
+                let mut common = Registry::default();
+                common.register_collector(Box::new(Process));
+                common
+            },
             registry: all.registry,
-            described: all.described,
+            described: all.described.into_iter().chain(Process::described()).collect(),
         }
     }
 }
@@ -261,7 +270,10 @@ impl Metrics {
     /// The exposition.
     fn text(&self) -> String {
         let mut text = String::with_capacity(32 << 10);
-        if let Err(error) = encode(&mut text, &self.registry) {
+        let written = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &self.common))
+            .and_then(|()| encode_eof(&mut text));
+        if let Err(error) = written {
             tracing::error!(%error, "the metrics were not written");
         }
         text

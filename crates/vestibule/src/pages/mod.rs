@@ -76,7 +76,8 @@ pub struct ConsentPage {
     pub private_use: bool,
     /// The scopes, one by one.
     pub scopes: Vec<ScopeLine>,
-    /// Where the user may sign in, when there is a choice; empty when there is none.
+    /// Where the user may sign in, when there is a choice; empty when there is none. The one of `account` is chosen to
+    /// begin with, else the first one.
     pub providers: Vec<ProviderChoice>,
     /// The decision may be remembered for so many days.
     pub remember_days: Option<u64>,
@@ -86,13 +87,22 @@ pub struct ConsentPage {
     pub ticket: String,
 }
 
+impl ConsentPage {
+    /// True for the provider that is chosen until the user chooses: where the last sign-in was, else the first one.
+    fn is_chosen(&self, provider: &ProviderChoice) -> bool {
+        let last = self.account.as_ref().map(|account| &account.provider);
+        let chosen = last.or(self.providers.first());
+        chosen.is_some_and(|chosen| chosen.id == provider.id)
+    }
+}
+
 /// Somebody's account, for people.
 #[derive(Clone, Debug)]
 pub struct AccountLine {
     /// What it is called.
     pub name: String,
-    /// What the provider is called.
-    pub provider: String,
+    /// Where it is.
+    pub provider: ProviderChoice,
     /// The provider can be asked to let the user choose another one.
     pub can_change: bool,
 }
@@ -119,7 +129,7 @@ impl ScopeLine {
     }
 }
 
-/// A provider to choose.
+/// A provider, for people.
 #[derive(Clone, Debug)]
 pub struct ProviderChoice {
     /// Its id.

@@ -14,6 +14,7 @@ mod gate;
 mod glob;
 mod headers;
 mod message;
+pub(crate) mod methods;
 mod refusal;
 mod rule;
 mod uri;

@@ -32,28 +32,6 @@ const AFTER_EXPIRY: u64 = 10;
 /// The clock of the tokens may be set while ours runs on; so it is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
-/// How the event streams of a resource live and end.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamRules {
-    /// Whether they end with the token that opened them, and with its grant.
-    pub end_with_token: bool,
-    /// How long the answer to a call may go on after its token has expired. Streams that only listen have no such time,
-    /// because they can be opened again.
-    pub answer_grace: Duration,
-    /// How long a stream may be silent before we send a comment.
-    pub heartbeat: Option<Duration>,
-}
-
-impl Default for StreamRules {
-    fn default() -> Self {
-        Self {
-            end_with_token: true,
-            answer_grace: Duration::from_secs(3600),
-            heartbeat: None,
-        }
-    }
-}
-
 /// Whether a caller that was let in is still one to be let in; asked while a stream lives.
 pub type Standing = Box<dyn Fn() -> bool + Send>;
 
@@ -67,7 +45,7 @@ pub struct Ending {
 }
 
 /// True for a request whose answer only waits for news: a stream of a session (GET), or a subscription of 2026-07-28.
-/// A client that gives a subscription another name in its header gains [`StreamRules::answer_grace`] and no more.
+/// A client that gives a subscription another name in its header gains `answer_grace` and no more.
 pub(super) fn is_listening(method: &Method, headers: &HeaderMap) -> bool {
     let named = headers.get(MCP_METHOD);
     method == Method::GET || named.is_some_and(|name| name == "subscriptions/listen")

@@ -37,6 +37,7 @@ use crate::limits::{Limited, Limits};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Operation;
 use crate::policy::Policy;
+use crate::settings::StreamRules;
 use crate::telemetry::{ReferenceId, Told};
 use crate::upstream_identity::UpstreamIdentity;
 
@@ -44,7 +45,7 @@ use self::handles::Handles;
 
 pub use self::credential::{Credential, CredentialError, UpstreamTokens};
 pub use self::handles::HandleLimits;
-pub use self::living::{Ending, Standing, StreamRules};
+pub use self::living::{Ending, Standing};
 pub use self::path::{Upstream, UpstreamError};
 pub use self::session::Sessions;
 pub use crate::alarm::Alarm;

@@ -6,7 +6,7 @@ use vestibule_oauth::time::UnixTime;
 
 use super::{Quarantined, Who};
 use crate::House;
-use crate::audit::{Event, Happened};
+use crate::audit::{Event, Happened, Source};
 use crate::grants::Shelf;
 use crate::seal::SealError;
 use crate::store::{Entry, Expect, Key, Owner, Space, Store, StoreError, Value};
@@ -53,7 +53,7 @@ impl House {
 
 impl Keeper<'_> {
     /// Shuts out, from now on. An entry for the same is replaced.
-    pub(crate) async fn put(&self, entry: &Quarantined) -> Result<(), StoreError> {
+    pub(crate) async fn put(&self, entry: &Quarantined, source: &Source) -> Result<(), StoreError> {
         let now = self.house.now();
         let expires_at = entry.ends_at.unwrap_or_else(|| now.plus(WITHOUT_END));
         let (sealer, random) = (self.house.sealer(), self.house.random());
@@ -78,12 +78,13 @@ impl Keeper<'_> {
             "shut out by an operator"
         );
         let event = Event::new(Happened::QuarantineAdded).note(&entry.reason);
-        self.house.tell_audit(&about(event, &entry.who));
+        self.house
+            .tell_audit(&about(event, &entry.who).from(source));
         Ok(())
     }
 
     /// Lets in again; false when nobody was shut out under this very text.
-    pub(crate) async fn lift(&self, who: &Who) -> Result<bool, StoreError> {
+    pub(crate) async fn lift(&self, who: &Who, source: &Source) -> Result<bool, StoreError> {
         let key = key_of(who);
         let was_there = self.shelf.within(self.store.delete(&key)).await?;
         let now = self.house.now();
@@ -96,7 +97,7 @@ impl Keeper<'_> {
                 "let in again by an operator"
             );
             let event = Event::new(Happened::QuarantineLifted);
-            self.house.tell_audit(&about(event, who));
+            self.house.tell_audit(&about(event, who).from(source));
         }
         Ok(was_there)
     }

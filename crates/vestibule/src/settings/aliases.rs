@@ -9,7 +9,8 @@ use serde_json::Value as Json;
 
 use super::document::{Entry, Value, insert};
 use super::env::{PREFIX as OURS, Strings};
-use super::problem::{Place, Problems, Spot, closest};
+use super::problem::{Place, Problems, Spot};
+use crate::spelling::closest;
 
 const PREFIX: &str = "FASTMCP_SERVER_AUTH_AWS_COGNITO_";
 /// The one path that the provider sends browsers back to.

@@ -7,9 +7,10 @@ use serde_json::Value as Json;
 
 use super::describe::{Description, describe, descriptions, pattern};
 use super::env::variable_for;
-use super::problem::{Place, closest};
+use super::problem::Place;
 use super::record::{ANY_NAME, Asked, HIDDEN, Kind, dotted};
 use super::{CredentialSettings, ProviderSettings, Report, Settings, TokenFormat, survey};
+use crate::spelling::closest;
 
 /// A setting.
 #[derive(Clone, Debug, Serialize)]

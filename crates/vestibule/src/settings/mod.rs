@@ -61,19 +61,16 @@ pub use introspection::{IntrospectionClient, IntrospectionSettings};
 pub use limits::{EndpointLimits, LimitSettings, Rate};
 pub use metrics::MetricsSettings;
 pub use pages::PagesSettings;
-#[cfg(feature = "cedar")]
-pub(crate) use problem::closest as closest_name;
 pub use problem::{Place, Problem, SettingsError};
 pub(crate) use provider::is_silent;
 pub use provider::{DEFAULT_PROVIDER, Endpoints, ProviderSettings, Userinfo};
 pub use reference::{NoSecretSource, SecretError, SecretPlace, SecretReference, SecretSource};
 pub use resource::ResourceSettings;
-#[cfg(feature = "cedar")]
-pub(crate) use rule::is_known_method;
 pub use schema::schema;
 pub use scope::ScopeDetail;
 pub use server::{ForwardedHeader, LogFormat, LogSettings, ServerSettings, TlsFiles};
 pub use store::{StorePlace, StoreSettings};
+pub use streams::StreamRules;
 pub use tokens::{ClaimMapping, TokenFormat, TokenSettings};
 
 use problem::{Problems, Spot};

@@ -11,14 +11,14 @@ use vestibule_oauth::url::{Endpoint, Origin, ResourceUri, is_loopback_host};
 use super::cedar;
 use super::credential::CredentialSettings;
 use super::identity;
-use super::problem::{Located, Problems, Spot, closest};
+use super::problem::{Located, Problems, Spot};
 use super::rule;
 use super::scope::{self, ScopeDetail};
 use super::section::Section;
-use super::streams;
+use super::streams::{self, StreamRules};
 use super::tokens::{TOKEN_FORMATS, TokenFormat};
 use crate::policy::{CedarPolicies, Glob, Rule};
-use crate::proxy::StreamRules;
+use crate::spelling::closest;
 use crate::upstream_identity::UpstreamIdentity;
 
 /// One protected MCP endpoint.

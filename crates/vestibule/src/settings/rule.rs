@@ -3,51 +3,10 @@
 use vestibule_oauth::scope::ScopeSet;
 
 use super::ResourceSettings;
-use super::problem::{Located, Place, Problems, Spot, closest};
+use super::problem::{Located, Place, Problems, Spot};
 use super::section::Section;
-use crate::policy::{ClaimTest, Effect, Glob, Rule};
-
-/// Methods that name a thing, by the key of the rule that is about such things.
-const NAMING: [(&str, &[&str]); 3] = [
-    ("tools", &["tools/call"]),
-    ("prompts", &["prompts/get", "completion/complete"]),
-    (
-        "resources",
-        &[
-            "resources/read",
-            "resources/subscribe",
-            "resources/unsubscribe",
-            "completion/complete",
-            "subscriptions/listen",
-        ],
-    ),
-];
-
-/// Methods of all revisions that name nothing.
-const OTHERS: [&str; 22] = [
-    "initialize",
-    "logging/setLevel",
-    "notifications/cancelled",
-    "notifications/elicitation/complete",
-    "notifications/initialized",
-    "notifications/message",
-    "notifications/progress",
-    "notifications/roots/list_changed",
-    "notifications/tasks/status",
-    "ping",
-    "prompts/list",
-    "resources/list",
-    "resources/templates/list",
-    "roots/list",
-    "sampling/createMessage",
-    "server/discover",
-    "tasks/cancel",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
-    "tasks/update",
-    "tools/list",
-];
+use crate::policy::{ClaimTest, Effect, Glob, Rule, methods};
+use crate::spelling::closest;
 
 /// A list of patterns, as written.
 type Patterns = Located<Vec<Located<Glob>>>;
@@ -65,13 +24,6 @@ impl Written {
     pub(super) fn spot(&self) -> Spot {
         self.spot.clone()
     }
-}
-
-/// True for the methods of all revisions.
-#[cfg(feature = "cedar")]
-pub(crate) fn is_known_method(method: &str) -> bool {
-    let mut naming = NAMING.iter().flat_map(|(_, methods)| methods.iter());
-    OTHERS.contains(&method) || naming.any(|own| *own == method)
 }
 
 /// Reads the rules of a resource.
@@ -260,22 +212,16 @@ fn refuse_empty<T>(list: &Located<Vec<T>>, message: &str, problems: &Problems) {
 
 /// Methods exist, and those of a rule about tools can name tools.
 fn check_methods(
-    methods: Option<&Patterns>,
+    written: Option<&Patterns>,
     things: &[(&str, &Option<Patterns>)],
     problems: &Problems,
 ) {
-    let Some(methods) = methods.filter(|methods| !methods.value.is_empty()) else {
+    let Some(written) = written.filter(|written| !written.value.is_empty()) else {
         return;
     };
-    let known = || {
-        let naming = NAMING
-            .iter()
-            .flat_map(|(_, methods)| methods.iter().copied());
-        naming.chain(OTHERS)
-    };
-    for method in &methods.value {
-        if !known().any(|known| method.value.matches(known)) {
-            let message = match closest(method.value.as_str(), known()) {
+    for method in &written.value {
+        if !methods::known().any(|known| method.value.matches(known)) {
+            let message = match closest(method.value.as_str(), methods::known()) {
                 Some(meant) => format!("matches no method of MCP; did you mean `{meant}`?"),
                 None => "matches no method of MCP known here".to_owned(),
             };
@@ -286,10 +232,9 @@ fn check_methods(
         let Some(list) = list else {
             continue;
         };
-        let naming = NAMING.iter().find(|(own, _)| own == key);
-        let naming = naming.map_or(&[][..], |(_, methods)| methods);
+        let naming = methods::naming(key);
         let reached = naming.iter().any(|naming| {
-            methods
+            written
                 .value
                 .iter()
                 .any(|method| method.value.matches(naming))

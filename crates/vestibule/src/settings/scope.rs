@@ -2,9 +2,10 @@
 
 use vestibule_oauth::scope::{ScopeSet, is_scope_token};
 
-use super::problem::{Located, Problems, closest};
+use super::problem::{Located, Problems};
 use super::resource::ResourceSettings;
 use super::section::Section;
+use crate::spelling::closest;
 
 /// A scope of a resource that is more than a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use vestibule_oauth::secret::Secret;
 
 use super::document::{Entry, Value};
 use super::env::variable_for;
-use super::problem::{Located, Place, Problems, Spot, closest};
+use super::problem::{Located, Place, Problems, Spot};
 use super::record::{ANY_NAME, Kind, dotted};
 use super::units;
+use crate::spelling::closest;
 
 /// A section of the document, with the keys that were asked for.
 pub(super) struct Section<'a> {

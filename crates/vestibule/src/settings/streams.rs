@@ -3,10 +3,31 @@
 use std::time::Duration;
 
 use super::section::Section;
-use crate::proxy::StreamRules;
 
 /// The shortest time between two comments.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How the event streams of a resource live and end.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamRules {
+    /// Whether they end with the token that opened them, and with its grant.
+    pub end_with_token: bool,
+    /// How long the answer to a call may go on after its token has expired. Streams that only listen have no such time,
+    /// because they can be opened again.
+    pub answer_grace: Duration,
+    /// How long a stream may be silent before we send a comment.
+    pub heartbeat: Option<Duration>,
+}
+
+impl Default for StreamRules {
+    fn default() -> Self {
+        Self {
+            end_with_token: true,
+            answer_grace: Duration::from_secs(3600),
+            heartbeat: None,
+        }
+    }
+}
 
 /// Reads them; the defaults stand for what is missing or wrong.
 pub(super) fn read(section: &mut Section<'_>) -> StreamRules {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Value, json};
+use vestibule::serve::PeerAddr;
 use vestibule::settings::{AdminSettings, AuditSettings, AuditSink, Settings};
 use vestibule_oauth::secret::Secret;
 use vestibule_standin::cognito::CognitoOptions;
@@ -72,6 +73,8 @@ impl Audited {
             .header("host", "127.0.0.1:8081")
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
+            .header("user-agent", "an operator's")
+            .extension(PeerAddr(([127, 0, 0, 1], 40_000).into()))
             .body(axum::body::Body::from(body.to_owned()));
         let router = self.house.house.admin_router().unwrap();
         let answer = router.oneshot(request.unwrap()).await.unwrap();
@@ -173,6 +176,25 @@ async fn a_whole_life_is_told_with_who_and_how_it_ended() {
         .map(|line| ordered(masked(line)).to_string())
         .collect();
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[tokio::test]
+async fn what_an_operator_ends_is_told_with_where_the_operator_was() {
+    let audited = Audited::new("operator", |_, _| {}).await;
+    audited.house.sign_in().await;
+    let all = "/admin/grants?all=true";
+    assert_eq!(audited.admin(Method::DELETE, all, ADMIN, "").await, 200);
+    let lines = audited.lines().await;
+    let [.., revoked, told] = lines.as_slice() else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(
+        (&revoked["type"], &revoked["reason"]),
+        (&json!("token.revoked"), &json!("operator"))
+    );
+    assert_eq!(told["type"], "admin.grants_revoked");
+    let source = json!({ "ip": "127.0.0.1", "user_agent": "an operator's" });
+    assert_eq!((&revoked["source"], &told["source"]), (&source, &source));
 }
 
 #[tokio::test]

@@ -22,7 +22,6 @@ use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::{Clock, UnixTime};
 
 use super::environment::AwsEnvironment;
-use super::time::parse_rfc3339;
 
 /// Seconds before their end from which credentials are renewed while the old ones still serve. The metadata services
 /// hand out new ones five minutes before.
@@ -324,7 +323,7 @@ impl Written {
         let expires_at = match written.expiration {
             None => None,
             Some(text) => Some(
-                parse_rfc3339(&text)
+                UnixTime::parse_rfc3339(&text)
                     .ok_or_else(|| failed("the answer's Expiration is not a time"))?,
             ),
         };

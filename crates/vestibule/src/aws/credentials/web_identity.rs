@@ -18,7 +18,6 @@ use vestibule_oauth::time::UnixTime;
 use super::{Credentials, Found, NoCredentials, absent, failed};
 use crate::aws::endpoint;
 use crate::aws::environment::AwsEnvironment;
-use crate::aws::time::parse_rfc3339;
 
 const SOURCE: &str = "web identity";
 const LIMITS: FetchLimits = FetchLimits {
@@ -130,7 +129,7 @@ fn read(role: &str, answer: &Response<Bytes>) -> Found {
         return Err(failed("the answer of STS holds no credentials"));
     };
     let expires_at = value("Expiration")
-        .and_then(|time| parse_rfc3339(&time))
+        .and_then(|time| UnixTime::parse_rfc3339(&time))
         .ok_or_else(|| failed("the answer of STS says no Expiration"))?;
     Ok(Credentials {
         access_key_id,

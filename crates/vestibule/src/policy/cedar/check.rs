@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::Source;
 use super::entities::{ALWAYS, TYPES};
-use crate::settings::{closest_name, is_known_method};
+use crate::policy::methods;
+use crate::spelling::closest;
 
 /// Policies that may be used.
 pub(super) struct Checked {
@@ -238,7 +239,7 @@ impl Found {
             "AgentCore::IamEntity" => {
                 "`AgentCore::IamEntity`: nobody comes here by IAM; who calls is an `AgentCore::OAuthUser`".to_owned()
             }
-            other => match closest_name(other, TYPES) {
+            other => match closest(other, TYPES) {
                 Some(meant) => format!("no entity has the type `{other}`; did you mean `{meant}`?"),
                 None => format!("no entity has the type `{other}`"),
             },
@@ -250,7 +251,7 @@ impl Found {
         self.kind(of_kind, source);
         match of_kind {
             "AgentCore::Gateway" => self.gateways.push(id.to_owned()),
-            "Vestibule::Action" if !is_known_method(id) => {
+            "Vestibule::Action" if !methods::known().any(|known| known == id) => {
                 let message = format!(
                     "`Vestibule::Action::\"{id}\"` is no method of MCP; write one such as \"tools/call\""
                 );

@@ -135,6 +135,28 @@ fn sighup_makes_a_new_audit_file_and_every_event_is_written_before_the_end() {
 }
 
 #[test]
+fn a_rotation_is_told_with_the_ids_of_the_keys_that_came_and_of_those_in_use() {
+    let serving = Serving::start("watch-keys", "[audit]\nto = \"audit.log\"\n", 1);
+    let public = serving.address("for http").to_owned();
+    let rotated = serving.place.run(&["keys", "rotate", "--now", "keys.toml"]);
+    assert!(rotated.status.success(), "{}", stderr(&rotated));
+    serving.signal("-HUP");
+    let of_keys = |line: &Value| line["type"] == "key.rotated";
+    serving.until("the event", |serving| serving.audit().iter().any(of_keys));
+    let line = serving.audit().into_iter().find(of_keys).unwrap();
+    let told = |name: &str| line["keys"][name].as_array().unwrap().clone();
+    assert_eq!(told("went"), Vec::<Value>::new());
+    let published = get(&public, "/jwks.json");
+    let is_published = |id: &Value| published.contains(&format!("\"kid\":{id}"));
+    // One for sealing, and one for signing, which waits.
+    assert_eq!(told("came").len(), 2, "{line}");
+    assert_eq!(told("came").iter().filter(|id| is_published(id)).count(), 1);
+    assert!(is_published(&line["keys"]["signing"]), "{line}");
+    assert!(!told("came").contains(&line["keys"]["signing"]));
+    assert!(!told("came").contains(&line["keys"]["sealing"]));
+}
+
+#[test]
 fn an_audit_file_that_cannot_be_written_keeps_the_server_from_starting() {
     let place = Place::new("watch-unwritable");
     let more = "[audit]\nto = \"/nonexistent/directory/audit.log\"\n";

@@ -1,26 +1,28 @@
 //! Several providers: the choice, whose answer counts, whose token goes where, and whose `sub` it is.
 
 use http::StatusCode;
-use vestibule::settings::{ProviderSettings, TokenFormat};
-use vestibule_standin::cognito::{Cognito, Endpoint};
+use vestibule::settings::{ProviderSettings, Settings, TokenFormat};
+use vestibule_standin::cognito::{Cognito, CognitoOptions, Endpoint};
 
 use super::rig::{approve, claims, consent_page, second_pool, sign_in_at};
-use crate::support::{CALLBACK, ORIGIN, TestHouse, Tokens};
+use crate::support::{Answer, CALLBACK, ORIGIN, TestHouse, Tokens};
 
 const ADA: (&str, &str) = ("ada", "lovelace");
 const SCOPE: &str = "mcp:read mcp:write";
 
 async fn two_providers() -> (TestHouse, Cognito) {
     let (pool, guests) = second_pool().await;
-    let house = TestHouse::with(|settings| {
-        "staff".clone_into(&mut settings.provider.id);
-        "Staff account".clone_into(&mut settings.provider.label);
-        settings.further_providers = vec![guests];
-        settings.resources[0].providers = vec!["staff".to_owned(), "guests".to_owned()];
-        settings.resources[0].token_format = TokenFormat::Jwt;
-    })
-    .await;
+    let house = TestHouse::with(|settings| choice(settings, guests)).await;
     (house, pool)
+}
+
+/// Staff first, then guests.
+fn choice(settings: &mut Settings, guests: ProviderSettings) {
+    "staff".clone_into(&mut settings.provider.id);
+    "Staff account".clone_into(&mut settings.provider.label);
+    settings.further_providers = vec![guests];
+    settings.resources[0].providers = vec!["staff".to_owned(), "guests".to_owned()];
+    settings.resources[0].token_format = TokenFormat::Jwt;
 }
 
 #[tokio::test]
@@ -51,6 +53,40 @@ async fn the_user_chooses_and_equal_subs_of_two_providers_stay_two_users() {
     // Each refresh went to the pool that signed the user in.
     assert_eq!(pool.control().all_refreshes().len(), 1);
     assert_eq!(house.cognito.control().all_refreshes().len(), 2);
+}
+
+#[tokio::test]
+async fn the_provider_of_the_last_sign_in_is_chosen_and_before_it_the_first_one() {
+    let (pool, guests) = second_pool().await;
+    let change = |settings: &mut Settings| choice(settings, guests);
+    let house = TestHouse::stored(CognitoOptions::default(), change).await;
+    let client = house.register(CALLBACK).await;
+    let mut browser = house.browser();
+    let chosen = |page: &Answer| {
+        let text = page.text();
+        let checked = text.split("<input").filter(|input| {
+            let input = input.split('>').next().unwrap();
+            input.contains("type=\"radio\"") && input.contains(" checked")
+        });
+        let ids = checked.map(|input| input.split("value=\"").nth(1).unwrap());
+        let ids: Vec<_> = ids.map(|id| id.split('"').next().unwrap()).collect();
+        ids.join(" ")
+    };
+    let page = consent_page(&mut browser, &client, SCOPE, &[]).await;
+    assert_eq!(chosen(&page), "staff");
+    let form = browser.get(&format!("{ORIGIN}/connections")).await;
+    let ticket = form.input("ticket");
+    let form = [("ticket", ticket.as_str()), ("provider", "guests")];
+    let sign_in = format!("{ORIGIN}/connections/sign-in");
+    let away = browser.post(&sign_in, &form).await;
+    assert!(away.location().starts_with(pool.domain()));
+    let back = browser
+        .sign_in_at_provider(away.location(), ADA.0, ADA.1)
+        .await;
+    browser.get(back.location()).await;
+    let page = consent_page(&mut browser, &client, SCOPE, &[]).await;
+    assert!(page.text().contains("(Guest account)"), "{}", page.text());
+    assert_eq!(chosen(&page), "guests");
 }
 
 #[tokio::test]

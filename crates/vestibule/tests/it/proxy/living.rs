@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vestibule::proxy::StreamRules;
+use vestibule::settings::StreamRules;
 
 use super::rig::{Events, Front, Reader, SSE_HEAD, get, status, within};
 

@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 use vestibule::policy::Policy;
 use vestibule::proxy::{
     Alarm, Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions,
-    Standing, StreamRules, Upstream, UpstreamTokens,
+    Standing, Upstream, UpstreamTokens,
 };
+use vestibule::settings::StreamRules;
 use vestibule::upstream_identity::{IdentityToken, UpstreamIdentity};
 use vestibule_guard::cors::Origins;
 use vestibule_guard::fetch::{AddressPolicy, Outbound, Protocol, Trust};
