@@ -11,92 +11,36 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-work=$target/browser
-mkdir -p "$work/logs"
-work=$(cd "$work" && pwd)
+name=browser
+work=${CARGO_TARGET_DIR:-$here/../../target}/browser
 logs=$work/logs
+# shellcheck source=tests/common.sh
+source "$here/../common.sh"
+work=$(cd "$work" && pwd)
+before_end() {
+    if (($1 != 0)); then echo "browser: screenshots are in $work/screenshots" >&2; fi
+}
 
 wanted=("$@")
 if (($# == 0)); then wanted=(drive choice elsewhere); fi
 
-pids=()
-# Ends only what this script started, by process id.
-finish() {
-    local status=$?
-    trap - EXIT
-    if ((${#pids[@]})); then
-        kill "${pids[@]}" 2>/dev/null || true
-        wait "${pids[@]}" 2>/dev/null || true
-    fi
-    if ((status != 0)); then
-        echo "browser: FAILED; screenshots are in $work/screenshots; the ends of the logs:" >&2
-        tail -n 25 "$logs"/*.log >&2 || true
-    fi
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '   %s\n' "$*"; }
-
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
-if [[ ! -x $CHROMIUM ]]; then
-    say "installing Chromium"
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends chromium >/dev/null
-fi
+debian "$CHROMIUM=chromium"
 
 rm -rf "$work/screenshots"
 cp "$here"/package.json "$here"/package-lock.json "$here"/*.mjs "$work"/
-if ! cmp -s "$work/package-lock.json" "$work/node_modules/installed-lock.json"; then
-    say "installing the packages"
-    (cd "$work" && npm ci --ignore-scripts --no-audit --no-fund --silent)
-    cp "$work/package-lock.json" "$work/node_modules/installed-lock.json"
-fi
+node_packages "$work"
 
-vestibule=${VESTIBULE:-}
-if [[ -z $vestibule ]]; then
-    say "building"
-    (cd "$root" && cargo build --quiet --locked --package vestibule)
-    vestibule=$target/debug/vestibule
-fi
+vestibule_built
 (cd "$root" && cargo build --quiet --locked --package vestibule-standin --bins)
 
 rm -f "$logs"/*
 
-# field FILE KEY: a value of the JSON object in FILE.
-field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
-
-# start NAME COMMAND…: in the background; standard output goes to NAME.out, the rest to NAME.log.
-start() {
-    local name=$1
-    shift
-    : >"$logs/$name.out"
-    "$@" >"$logs/$name.out" 2>"$logs/$name.log" </dev/null &
-    pids+=($!)
-}
-
-# ready NAME CONDITION…: waits up to 30 s for the condition, while the process started last lives.
-ready() {
-    local name=$1 pid=${pids[-1]}
-    shift
-    for _ in $(seq 300); do
-        if "$@" >/dev/null 2>&1; then return; fi
-        if ! kill -0 "$pid" 2>/dev/null; then break; fi
-        sleep 0.1
-    done
-    echo "$name did not become ready" >&2
-    return 1
-}
-answers() { python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=2)' "$1"; }
-
 start_dev() {
     start dev "$vestibule" dev --port 0 --ephemeral --store memory --json
-    ready dev test -s "$logs/dev.out"
+    ready test -s "$logs/dev.out"
     start bare "$vestibule" dev --port 0 --ephemeral --json
-    ready bare test -s "$logs/bare.out"
+    ready test -s "$logs/bare.out"
 }
 
 # Two pools that sign people in, and web pages of a listed origin. What the tests must know goes to house.json.
@@ -115,18 +59,15 @@ start_house() {
 JSON
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
         -addext subjectAltName=DNS:app.localhost,DNS:other.localhost -keyout "$house/key.pem" -out "$house/cert.pem" 2>/dev/null
-    read -r port page_port < <(python3 -c 'import socket
-both = [socket.socket() for _ in range(2)]
-for one in both: one.bind(("127.0.0.1", 0))
-print(*[one.getsockname()[1] for one in both])')
+    read -r port page_port < <(free_ports 2)
     url=http://localhost:$port
     local standin=$target/debug/vestibule-standin
     start staff "$standin" --json --callback "$url/callback" --logout-url "$url/logout/done"
-    ready staff test -s "$logs/staff.out"
+    ready test -s "$logs/staff.out"
     start guests "$standin" --json --callback "$url/callback/guests" --logout-url "$url/logout/done" --user "eve:guest:visitors"
-    ready guests test -s "$logs/guests.out"
+    ready test -s "$logs/guests.out"
     start upstream "$target/debug/vestibule-demo" --jwks-url "$url/jwks.json"
-    ready upstream test -s "$logs/upstream.out"
+    ready test -s "$logs/upstream.out"
     "$vestibule" keys generate --out "$house/keys.toml" >"$logs/keys.log" 2>&1
     provider() {
         printf '[[provider]]\nid = "%s"\nlabel = "%s"\npreset = "cognito"\nscopes = ["openid", "email"]\n' "$1" "$2"
@@ -172,7 +113,7 @@ file = "$house/keys.toml"
 TOML
     )
     start house "$vestibule" serve --config "$house/vestibule.toml"
-    ready house answers "$url/.well-known/oauth-authorization-server"
+    ready answers "$url/.well-known/oauth-authorization-server"
     python3 - "$url" "$page_port" "$house" "$logs" >"$house/house.json" <<'PYTHON'
 import json, sys
 url, port, house, logs = sys.argv[1:]
@@ -191,15 +132,15 @@ PYTHON
 }
 
 say "driving $("$CHROMIUM" --version 2>/dev/null)"
-for name in "${wanted[@]}"; do
+for part in "${wanted[@]}"; do
     began=$SECONDS
-    if [[ $name == drive ]]; then
+    if [[ $part == drive ]]; then
         start_dev
         node "$work/drive.mjs" "$logs/dev.out" "$work/screenshots" "$logs/bare.out"
     else
         if [[ ! -e $logs/house.log ]]; then start_house; fi
-        node "$work/$name.mjs" "$work/house/house.json" "$work/screenshots"
+        node "$work/$part.mjs" "$work/house/house.json" "$work/screenshots"
     fi
-    say "$name passed in $((SECONDS - began)) s"
+    say "$part passed in $((SECONDS - began)) s"
 done
 say "browser: all passed"

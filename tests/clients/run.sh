@@ -5,106 +5,27 @@
 #
 #   tests/clients/run.sh            everything; needs cargo, node >= 20 and python3 >= 3.11
 #   tests/clients/run.sh --write    writes the table into docs/clients.md
-#   VESTIBULE=/path/to/vestibule    that one instead of a debug build
+#   VESTIBULE=/path/to/vestibule    that one instead of a release build
 #   VERBOSE=1                       show every page the browsers visit
 #
 # All traffic stays on the loopback. Packages, logs and keys go below target/clients, nothing into the source tree.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-work=$target/clients
+name="real clients"
+work=${CARGO_TARGET_DIR:-$here/../../target}/clients
 logs=$work/logs
-mkdir -p "$work" "$logs"
+# shellcheck source=tests/common.sh
+source "$here/../common.sh"
 work=$(cd "$work" && pwd)
-logs=$work/logs
-
-pids=()
-# Ends only what this script started, by process id.
-finish() {
-    local status=$?
-    trap - EXIT
-    if ((${#pids[@]})); then
-        kill "${pids[@]}" 2>/dev/null || true
-        wait "${pids[@]}" 2>/dev/null || true
-    fi
-    if ((status != 0)); then
-        echo "real clients: FAILED; the ends of the logs in $logs:" >&2
-        tail -n 25 "$logs"/*.log >&2 || true
-    fi
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '   %s\n' "$*"; }
-
-# field FILE EXPRESSION: a value of the JSON object in FILE, as Python writes `it[...]`.
-field() { python3 -c 'import json, sys; it = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$1" "$2"; }
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
-# start NAME COMMAND…: in the background; its standard output goes to NAME.out, the rest to NAME.log.
-start() {
-    local name=$1
-    shift
-    : >"$logs/$name.out" # exists before anyone looks
-    "$@" >"$logs/$name.out" 2>"$logs/$name.log" </dev/null &
-    pids+=($!)
-}
-
-# ready NAME CONDITION…: waits up to 30 s for the condition, while the process started last lives.
-ready() {
-    local name=$1 pid=${pids[-1]}
-    shift
-    for _ in $(seq 300); do
-        if "$@"; then return; fi
-        if ! kill -0 "$pid" 2>/dev/null; then
-            echo "$name ended before it was ready" >&2
-            return 1
-        fi
-        sleep 0.1
-    done
-    echo "$name was not ready within 30 s" >&2
-    return 1
-}
-
-one_line() { [[ $(wc -l <"$1") -ge 1 ]]; }
-
-answers() { python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=2)' "$1" 2>/dev/null; }
-
-install_node() {
-    local dir=$work/$1
-    if ! cmp -s "$dir/package-lock.json" "$dir/node_modules/installed-lock.json"; then
-        say "installing the packages of $1"
-        (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --silent)
-        cp "$dir/package-lock.json" "$dir/node_modules/installed-lock.json"
-    fi
-}
-
-# install_python VENV DIRECTORY: a virtual environment with what requirements.txt of the directory says.
-install_python() {
-    local venv=$work/$1 requirements=$work/$2/requirements.txt
-    if cmp -s "$requirements" "$venv/installed.txt"; then return; fi
-    say "installing the packages of $2"
-    rm -rf "$venv"
-    if ! python3 -m venv "$venv" >/dev/null 2>&1; then
-        # Debian keeps ensurepip in a package of its own.
-        apt-get install -y -qq python3-venv >/dev/null
-        python3 -m venv "$venv"
-    fi
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
-    cp "$requirements" "$venv/installed.txt"
-}
 
 rm -f "$logs"/*
 cp -r "$here"/fake_browser.* "$here"/{typescript,typescript-v1,mcp-remote,inspector,python,authlab,oidc-provider,conformance,life} "$work"/
-for name in typescript typescript-v1 mcp-remote inspector oidc-provider conformance; do install_node "$name"; done
+for one in typescript typescript-v1 mcp-remote inspector oidc-provider conformance; do node_packages "$work/$one"; done
 mkdir -p "$work/bin"
 cp "$here/life/xdg-open" "$work/bin/"
-install_python venv python
-install_python venv-authlab authlab
+python_packages "$work/venv" "$work/python/requirements.txt"
+python_packages "$work/venv-authlab" "$work/authlab/requirements.txt"
 
 # Without VESTIBULE, the program is built and started with the very commands of the README.
 say "building"
@@ -133,14 +54,14 @@ python() { "$work/venv/bin/python" "$work/python/drive.py" "$@"; }
 
 say "vestibule dev: the Cognito stand-in and the demo MCP server"
 start dev "${dev_command[@]}" --port 0 --ephemeral --json
-ready dev one_line "$logs/dev.out"
+ready test -s "$logs/dev.out"
 dev=$logs/dev.out
-mcp_url=$(field "$dev" 'it["mcp_url"]')
+mcp_url=$(field "$dev" mcp_url)
 # The first user with the newest protocol revision, the second with the newest that has sessions.
 for index in 0 1; do
-    user=$(field "$dev" "it['users'][$index]['username']")
-    password=$(field "$dev" "it['users'][$index]['password']")
-    groups=$(field "$dev" "','.join(it['users'][$index]['groups'])")
+    user=$(field "$dev" users "$index" username)
+    password=$(field "$dev" users "$index" password)
+    groups=$(field "$dev" users "$index" groups)
     if ((index == 0)); then export PROTOCOL=auto; else export PROTOCOL=legacy; fi
     for client in typescript python; do
         say "$client as $user, protocol $PROTOCOL"
@@ -149,20 +70,20 @@ for index in 0 1; do
 done
 
 say "the official conformance suite"
-user=$(field "$dev" "it['users'][0]['username']")
-password=$(field "$dev" "it['users'][0]['password']")
+user=$(field "$dev" users 0 username)
+password=$(field "$dev" users 0 password)
 conformance authorization "$mcp_url" "$user" "$password"
-conformance server "$mcp_url" "$(field "$dev" 'it["upstream_url"]')" "$user" "$password"
+conformance server "$mcp_url" "$(field "$dev" upstream_url)" "$user" "$password"
 
 export PROTOCOL=auto
 say "vestibule serve: an OpenID provider that is not Cognito"
-port=$(free_port)
+port=$(free_ports 1)
 public_url=http://localhost:$port
 start provider node "$work/oidc-provider/provider.mjs" 0 "$public_url/callback"
-ready provider one_line "$logs/provider.out"
+ready test -s "$logs/provider.out"
 # The upstream believes only what the keys of this Vestibule have signed.
 start upstream "$demo" --jwks-url "$public_url/jwks.json"
-ready upstream one_line "$logs/upstream.out"
+ready test -s "$logs/upstream.out"
 serve=$work/serve
 rm -rf "$serve"
 mkdir -m 700 "$serve"
@@ -176,14 +97,14 @@ public_url = "$public_url"
 listen = ["127.0.0.1:$port"]
 
 [provider]
-issuer = "$(field "$logs/provider.out" 'it["issuer"]')"
-client_id = "$(field "$logs/provider.out" 'it["client_id"]')"
-client_secret = "$(field "$logs/provider.out" 'it["client_secret"]')"
+issuer = "$(field "$logs/provider.out" issuer)"
+client_id = "$(field "$logs/provider.out" client_id)"
+client_secret = "$(field "$logs/provider.out" client_secret)"
 scopes = ["openid", "email", "groups"]
 
 [[resource]]
 path = "/mcp"
-upstream = "$(field "$logs/upstream.out" 'it["url"]')"
+upstream = "$(field "$logs/upstream.out" url)"
 scopes = ["mcp:read", "mcp:write"]
 
 [resource.credential]
@@ -192,7 +113,7 @@ type = "vestibule-token"
 # For tokens that the first one must refuse.
 [[resource]]
 path = "/other"
-upstream = "$(field "$logs/upstream.out" 'it["url"]')"
+upstream = "$(field "$logs/upstream.out" url)"
 scopes = ["mcp:read"]
 
 [resource.credential]
@@ -206,7 +127,7 @@ file = "$serve/keys.toml"
 TOML
 )
 start serve "$vestibule" serve --config "$serve/vestibule.toml"
-ready serve answers "$public_url/.well-known/oauth-authorization-server"
+ready answers "$public_url/.well-known/oauth-authorization-server"
 say "typescript as ada"
 typescript "$public_url/mcp" ada any-password admins,staff
 say "python as eve"

