@@ -5,8 +5,8 @@
 //! would have to know the digest's key. (The `governor` crate has neither a capacity nor our clock: its keyed store grows
 //! with every new key until it is swept.)
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -33,7 +33,7 @@ pub(super) struct Buckets {
 struct Cells {
     row: usize,
     /// When the bucket will be full again, in microseconds since 1970. Two rows, one after the other.
-    table: OnceLock<Box<[AtomicU64]>>,
+    table: std::sync::OnceLock<Box<[AtomicU64]>>,
 }
 
 impl Cells {
@@ -74,7 +74,7 @@ impl Buckets {
             capacity,
             cells: Arc::new(Cells {
                 row,
-                table: OnceLock::new(),
+                table: std::sync::OnceLock::new(),
             }),
         }
     }
