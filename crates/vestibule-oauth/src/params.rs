@@ -47,15 +47,25 @@ impl Params {
     /// Decodes `application/x-www-form-urlencoded` text: a query string or a body.
     pub fn parse(raw: &[u8]) -> Result<Self, ParamError> {
         let mut pairs = Vec::new();
-        for (name, value) in form_urlencoded::parse(raw) {
+        for pair in raw.split(|byte| *byte == b'&') {
+            if pair.is_empty() {
+                continue;
+            }
             if pairs.len() == Self::MAX_COUNT {
                 return Err(ParamError::TooMany);
             }
-            // The decoder is lossy: U+FFFD stands where the bytes were not UTF-8.
-            if is_lossy(&name) || is_lossy(&value) {
-                return Err(ParamError::NotUtf8);
+            // Tokens of kilobytes stand for themselves.
+            if let Some((name, value)) = plain(pair) {
+                pairs.push((name.to_owned(), value.to_owned()));
+                continue;
             }
-            pairs.push((name.into_owned(), value.into_owned()));
+            for (name, value) in form_urlencoded::parse(pair) {
+                // The decoder is lossy: U+FFFD stands where the bytes were not UTF-8.
+                if is_lossy(&name) || is_lossy(&value) {
+                    return Err(ParamError::NotUtf8);
+                }
+                pairs.push((name.into_owned(), value.into_owned()));
+            }
         }
         Ok(Self(pairs))
     }
@@ -107,6 +117,15 @@ impl Params {
         }
         Ok(())
     }
+}
+
+/// Name and value, when there is nothing to decode.
+fn plain(pair: &[u8]) -> Option<(&str, &str)> {
+    if !pair.is_ascii() || pair.contains(&b'%') || pair.contains(&b'+') {
+        return None;
+    }
+    let pair = std::str::from_utf8(pair).ok()?;
+    Some(pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// True when decoding replaced something. A literal U+FFFD in a request is refused with it: no real client sends one.
@@ -179,6 +198,15 @@ mod tests {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("state", &value).finish();
             let params = Params::parse(query.as_bytes()).unwrap();
             prop_assert_eq!(params.get("state").unwrap(), Some(value.as_str()));
+        }
+
+        #[test]
+        fn what_needs_no_decoding_reads_as_if_it_were_decoded(raw in "[a-c=&+%0-9é]{0,40}") {
+            let slowly: Vec<_> = form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
+            match Params::parse(raw.as_bytes()) {
+                Ok(params) => prop_assert_eq!(params.0, slowly),
+                Err(_) => prop_assert!(slowly.iter().any(|(name, value)| is_lossy(name) || is_lossy(value))),
+            }
         }
 
         #[test]

@@ -113,6 +113,16 @@ impl Kind {
         }
     }
 
+    /// Bytes that most artefacts of this kind fit into: what grows while it is written leaves copies behind.
+    fn room(self) -> usize {
+        match self {
+            // The provider's tokens are in these.
+            Self::Grant => 4 * 1024,
+            Self::StoredGrant => 8 * 1024,
+            _ => 1000,
+        }
+    }
+
     /// What the text begins with, for people and secret scanners.
     pub fn prefix(self) -> &'static str {
         match self {
@@ -176,6 +186,8 @@ struct RingKey {
 pub struct Sealer {
     issuer: Origin,
     ring: Vec<RingKey>,
+    /// What an artefact of each kind is bound to besides its key.
+    bound: Vec<String>,
 }
 
 /// The ring holds no key, or key derivation failed.
@@ -214,7 +226,12 @@ impl Sealer {
         if ring.is_empty() {
             Err(NoSealingKey)
         } else {
-            Ok(Self { issuer, ring })
+            let bound = Kind::ALL.map(|kind| format!("vestibule\0{}\0{issuer}", kind.name()));
+            Ok(Self {
+                bound: bound.into(),
+                issuer,
+                ring,
+            })
         }
     }
 
@@ -236,23 +253,23 @@ impl Sealer {
         let key = self.ring.first().expect("checked in `new`");
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);
-        let mut body = Zeroizing::new(expires_at.unwrap_or_default().0.to_be_bytes().to_vec());
-        serde_json::to_writer(&mut *body, value).expect("sealed types serialise");
+        let mut envelope = Vec::with_capacity(T::KIND.room());
+        envelope.push(VERSION);
+        envelope.extend_from_slice(&key.id);
+        envelope.extend_from_slice(&nonce);
+        envelope.extend_from_slice(&expires_at.unwrap_or_default().0.to_be_bytes());
+        serde_json::to_writer(&mut envelope, value).expect("sealed types serialise");
+        let (_, body) = envelope.split_at_mut(HEADER_LEN);
         let tag = key
             .key(T::KIND)
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 self.aad(T::KIND),
-                &mut body,
+                body,
             )
             .expect("the plaintext is far below the cipher's limit");
-        let mut envelope = Vec::with_capacity(HEADER_LEN + body.len() + tag.as_ref().len());
-        envelope.push(VERSION);
-        envelope.extend_from_slice(&key.id);
-        envelope.extend_from_slice(&nonce);
-        envelope.extend_from_slice(&body);
         envelope.extend_from_slice(tag.as_ref());
-        format!("{}{}", T::KIND.prefix(), URL_SAFE_NO_PAD.encode(envelope))
+        base64_behind(T::KIND.prefix(), &envelope)
     }
 
     /// Opens a text that was sealed for this very purpose and has not expired at `now`.
@@ -339,8 +356,12 @@ impl Sealer {
         context.sign()
     }
 
-    fn aad(&self, kind: Kind) -> Aad<String> {
-        Aad::from(format!("vestibule\0{}\0{}", kind.name(), self.issuer))
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "one for each kind, in the order of the enum"
+    )]
+    fn aad(&self, kind: Kind) -> Aad<&str> {
+        Aad::from(self.bound[kind as usize].as_str())
     }
 }
 
@@ -349,7 +370,7 @@ impl std::fmt::Debug for Sealer {
         f.debug_struct("Sealer")
             .field("issuer", &self.issuer)
             .field("keys", &self.ring.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -381,6 +402,25 @@ impl RingKey {
     fn key(&self, kind: Kind) -> &LessSafeKey {
         &self.derived[kind as usize]
     }
+}
+
+/// base64url of `bytes` behind a prefix, without a copy in between.
+///
+/// # Panics
+///
+/// Never: a string holds less than `usize` counts, and base64 is ASCII.
+#[expect(
+    clippy::expect_used,
+    reason = "the room is what the encoder asks for, and it writes ASCII"
+)]
+pub(crate) fn base64_behind(prefix: &str, bytes: &[u8]) -> String {
+    let length = base64::encoded_len(bytes.len(), false).expect("far below the limit");
+    let mut text = vec![0; prefix.len() + length];
+    let (head, tail) = text.split_at_mut(prefix.len());
+    head.copy_from_slice(prefix.as_bytes());
+    let encoded = URL_SAFE_NO_PAD.encode_slice(bytes, tail);
+    encoded.expect("there is room for all of it");
+    String::from_utf8(text).expect("base64 is ASCII")
 }
 
 fn derive_key(secret: &Zeroizing<[u8; 32]>, kind: Kind) -> Result<LessSafeKey, NoSealingKey> {

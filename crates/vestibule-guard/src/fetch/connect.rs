@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// The platform's certificate authorities (`SSL_CERT_FILE` is honoured) and those in `extra_ca_pem`.
+    /// The platform's certificate authorities (`SSL_CERT_FILE` is honoured) and those in `extra_ca_pem`. Without the latter
+    /// they are read once in a process: that takes milliseconds, and each set of them some hundred kilobytes.
     pub fn platform(extra_ca_pem: Option<&[u8]>) -> Result<Self, TrustError> {
         let mut extra = Vec::new();
         if let Some(pem) = extra_ca_pem {
@@ -62,14 +63,18 @@ impl Trust {
             }
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
-            .map_err(TrustError::Roots)?;
+        let verifier = if extra.is_empty() {
+            system_verifier()?
+        } else {
+            let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider));
+            Arc::new(verifier.map_err(TrustError::Roots)?)
+        };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Roots)?
             // The name is rustls's; the verifier is the platform's, with nothing switched off.
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))
     }
@@ -89,6 +94,19 @@ impl Trust {
     pub fn client_config(&self) -> ClientConfig {
         ClientConfig::clone(&self.0)
     }
+}
+
+/// Whoever the platform trusts, read when first asked for. A failure is not kept: the next one may have more luck.
+fn system_verifier() -> Result<Arc<Verifier>, TrustError> {
+    static READ: Mutex<Option<Arc<Verifier>>> = Mutex::new(None);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(verifier) = read.as_ref() {
+        return Ok(Arc::clone(verifier));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Arc::new(Verifier::new(provider).map_err(TrustError::Roots)?);
+    *read = Some(Arc::clone(&verifier));
+    Ok(verifier)
 }
 
 /// A forward proxy that https requests tunnel through (HTTP CONNECT, RFC 9110 §9.3.6). When it fails the request fails:

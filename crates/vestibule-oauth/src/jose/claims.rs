@@ -123,6 +123,11 @@ impl Claims {
     pub fn members(&self) -> &Map<String, Value> {
         &self.members
     }
+
+    /// The same, for whoever keeps them.
+    pub fn into_members(self) -> Map<String, Value> {
+        self.members
+    }
 }
 
 fn check_audience(claim: Option<&Value>, audience: &str) -> Result<(), ClaimsError> {

@@ -1,15 +1,30 @@
 //! JSON Web Key sets (RFC 7517): read tolerantly, a key we do not understand never spoils its neighbours.
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
+
+/// What a key of each type may verify.
+const BY_RSA: [(Algorithm, &RsaParameters); 4] = [
+    (Algorithm::RS256, &RSA_PKCS1_2048_8192_SHA256),
+    (Algorithm::RS384, &RSA_PKCS1_2048_8192_SHA384),
+    (Algorithm::RS512, &RSA_PKCS1_2048_8192_SHA512),
+    (Algorithm::PS256, &RSA_PSS_2048_8192_SHA256),
+];
 
 /// A public key that can verify one or more algorithms.
 #[derive(Clone)]
 pub struct PublicKey {
     kid: Option<String>,
-    algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    /// Parsed once: that takes a fifth of what a verification takes.
+    verifying: Vec<(Algorithm, ParsedPublicKey)>,
 }
 
 impl PublicKey {
@@ -18,12 +33,14 @@ impl PublicKey {
         self.kid.as_deref()
     }
 
-    pub(super) fn decoding_key(&self) -> &DecodingKey {
-        &self.key
+    /// The key as it verifies this algorithm; `None` when it is not for it.
+    pub(super) fn verifying(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        let own = self.verifying.iter().find(|(own, _)| *own == algorithm);
+        own.map(|(_, key)| key)
     }
 
-    pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
-        self.algorithms.contains(&algorithm)
+    fn algorithms(&self) -> Vec<Algorithm> {
+        self.verifying.iter().map(|(own, _)| *own).collect()
     }
 
     /// Reads one key; `None` when it is not a signature key of a type and algorithm we verify. Symmetric keys are never
@@ -38,39 +55,41 @@ impl PublicKey {
         {
             return None;
         }
-        let possible: &[Algorithm] = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => &[
-                Algorithm::RS256,
-                Algorithm::RS384,
-                Algorithm::RS512,
-                Algorithm::PS256,
-            ],
-            AlgorithmParameters::EllipticCurve(parameters) => match parameters.curve {
-                EllipticCurve::P256 => &[Algorithm::ES256],
-                EllipticCurve::P384 => &[Algorithm::ES384],
-                _ => return None,
-            },
+        let stated = value.get("alg").and_then(Value::as_str);
+        let wanted = |own: Algorithm| stated.is_none_or(|stated| format!("{own:?}") == stated);
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
+        let one = |own: Algorithm, by: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
+            let key = ParsedPublicKey::new(by, bytes).ok()?;
+            Some(vec![(own, key)]).filter(|_| wanted(own))
+        };
+        let verifying = match &jwk.algorithm {
+            AlgorithmParameters::RSA(parameters) => {
+                let (n, e) = (decode(&parameters.n)?, decode(&parameters.e)?);
+                let components = RsaPublicKeyComponents { n, e };
+                let by = BY_RSA.iter().filter(|(own, _)| wanted(*own));
+                by.map(|(own, by)| Some((*own, components.to_parsed_public_key(by).ok()?)))
+                    .collect::<Option<Vec<_>>>()?
+            }
+            AlgorithmParameters::EllipticCurve(parameters) => {
+                let (x, y) = (decode(&parameters.x)?, decode(&parameters.y)?);
+                // An uncompressed point (SEC 1 §2.3.3).
+                let point = [&[4], x.as_slice(), &y].concat();
+                match parameters.curve {
+                    EllipticCurve::P256 => one(Algorithm::ES256, &ECDSA_P256_SHA256_FIXED, &point)?,
+                    EllipticCurve::P384 => one(Algorithm::ES384, &ECDSA_P384_SHA384_FIXED, &point)?,
+                    _ => return None,
+                }
+            }
             AlgorithmParameters::OctetKeyPair(parameters)
                 if parameters.curve == EllipticCurve::Ed25519 =>
             {
-                &[Algorithm::EdDSA]
+                one(Algorithm::EdDSA, &ED25519, &decode(&parameters.x)?)?
             }
             _ => return None,
         };
-        let stated = value.get("alg").and_then(Value::as_str);
-        let algorithms: Vec<Algorithm> = match stated {
-            None => possible.to_vec(),
-            Some(stated) => possible
-                .iter()
-                .copied()
-                .filter(|own| format!("{own:?}") == stated)
-                .collect(),
-        };
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
-        (!algorithms.is_empty()).then_some(Self {
+        (!verifying.is_empty()).then_some(Self {
             kid: jwk.common.key_id,
-            algorithms,
-            key,
+            verifying,
         })
     }
 }
@@ -79,7 +98,7 @@ impl std::fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PublicKey")
             .field("kid", &self.kid)
-            .field("algorithms", &self.algorithms)
+            .field("algorithms", &self.algorithms())
             .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,16 @@
 //! Compact JWS (RFC 7515 §3.1): strict reading of the header, verification against one key set, signing.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
-use jsonwebtoken::{Algorithm, EncodingKey};
+use jsonwebtoken::Algorithm;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -125,18 +132,12 @@ impl<'a> Jws<'a> {
         let key = keys
             .find(self.kid())
             .ok_or_else(|| JwsError::UnknownKey(self.kid.clone()))?;
-        if !key.allows(self.algorithm) {
-            return Err(JwsError::KeyMismatch);
-        }
-        let valid = jsonwebtoken::crypto::verify(
-            self.signature,
-            self.signed.as_bytes(),
-            key.decoding_key(),
-            self.algorithm,
-        );
-        if valid != Ok(true) {
-            return Err(JwsError::Signature);
-        }
+        let key = key.verifying(self.algorithm).ok_or(JwsError::KeyMismatch)?;
+        let signature = URL_SAFE_NO_PAD
+            .decode(self.signature)
+            .map_err(|_| JwsError::Signature)?;
+        key.verify_sig(self.signed.as_bytes(), &signature)
+            .map_err(|_| JwsError::Signature)?;
         let payload = URL_SAFE_NO_PAD
             .decode(self.payload)
             .map_err(|_| JwsError::Payload)?;
@@ -159,37 +160,106 @@ pub enum SigningKeyError {
 pub struct SigningKey {
     alg: SigningAlg,
     kid: String,
-    key: EncodingKey,
+    key: KeyPair,
     public: Value,
+}
+
+/// Parsed once: to check a pair takes longer than to sign with it.
+enum KeyPair {
+    Es256(EcdsaKeyPair),
+    Rs256(RsaKeyPair),
+    EdDsa(Ed25519KeyPair),
+}
+
+impl KeyPair {
+    fn read(alg: SigningAlg, pem: &Secret) -> Option<Self> {
+        let key = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).ok()?;
+        match (alg, &key) {
+            (SigningAlg::Es256, PrivateKeyDer::Pkcs8(key)) => {
+                let (kind, der) = (&ECDSA_P256_SHA256_FIXED_SIGNING, key.secret_pkcs8_der());
+                EcdsaKeyPair::from_pkcs8(kind, der).ok().map(Self::Es256)
+            }
+            (SigningAlg::Rs256, PrivateKeyDer::Pkcs8(key)) => {
+                let pair = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der());
+                pair.ok().map(Self::Rs256)
+            }
+            (SigningAlg::Rs256, PrivateKeyDer::Pkcs1(key)) => {
+                let pair = RsaKeyPair::from_der(key.secret_pkcs1_der());
+                pair.ok().map(Self::Rs256)
+            }
+            (SigningAlg::EdDsa, PrivateKeyDer::Pkcs8(key)) => {
+                let pair = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der());
+                pair.ok().map(Self::EdDsa)
+            }
+            _ => None,
+        }
+    }
+
+    /// The public half as a JWK (RFC 7518 §6, RFC 8037 §2): the members that a thumbprint is made of, in its order.
+    fn public(&self) -> Option<Vec<(&'static str, String)>> {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        match self {
+            Self::Es256(pair) => {
+                // An uncompressed point (SEC 1 §2.3.3).
+                let point = pair.public_key().as_ref().strip_prefix(&[4])?;
+                let (x, y) = point.split_at_checked(32)?;
+                Some(vec![
+                    ("crv", "P-256".to_owned()),
+                    ("kty", "EC".to_owned()),
+                    ("x", encode(x)),
+                    ("y", encode(y)),
+                ])
+            }
+            Self::Rs256(pair) => {
+                let key = pair.public_key();
+                let (e, n) = (key.exponent(), key.modulus());
+                Some(vec![
+                    ("e", encode(e.big_endian_without_leading_zero())),
+                    ("kty", "RSA".to_owned()),
+                    ("n", encode(n.big_endian_without_leading_zero())),
+                ])
+            }
+            Self::EdDsa(pair) => Some(vec![
+                ("crv", "Ed25519".to_owned()),
+                ("kty", "OKP".to_owned()),
+                ("x", encode(pair.public_key().as_ref())),
+            ]),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Es256(pair) => Some(pair.sign(&random, message).ok()?.as_ref().to_vec()),
+            Self::Rs256(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                    .ok()?;
+                Some(signature)
+            }
+            Self::EdDsa(pair) => Some(pair.sign(message).as_ref().to_vec()),
+        }
+    }
 }
 
 impl SigningKey {
     /// Reads a PKCS#8 PEM and proves that it signs.
     pub fn from_pem(alg: SigningAlg, pem: &Secret) -> Result<Self, SigningKeyError> {
-        let bytes = pem.expose().as_bytes();
-        let key = match alg {
-            SigningAlg::Es256 => EncodingKey::from_ec_pem(bytes),
-            SigningAlg::Rs256 => EncodingKey::from_rsa_pem(bytes),
-            SigningAlg::EdDsa => EncodingKey::from_ed_pem(bytes),
-        };
-        let key = key.map_err(|_| SigningKeyError::Malformed(alg))?;
-        let mut jwk = Jwk::from_encoding_key(&key, alg.algorithm())
-            .map_err(|_| SigningKeyError::Malformed(alg))?;
-        let kid = jwk
-            .thumbprint(ThumbprintHash::SHA256)
-            .map_err(|_| SigningKeyError::Malformed(alg))?;
-        jwk.common.key_id = Some(kid.clone());
-        let mut public = serde_json::to_value(&jwk).map_err(|_| SigningKeyError::Malformed(alg))?;
-        if let Some(members) = public.as_object_mut() {
-            members.insert("use".into(), json!("sig"));
-            members.insert("alg".into(), json!(alg.as_str()));
-            members.retain(|_, value| !value.is_null());
-        }
+        let malformed = || SigningKeyError::Malformed(alg);
+        let key = KeyPair::read(alg, pem).ok_or_else(malformed)?;
+        let members = key.public().ok_or_else(malformed)?;
+        let kid = thumbprint(&members);
+        let public = members.into_iter().chain([
+            ("kid", kid.clone()),
+            ("use", "sig".to_owned()),
+            ("alg", alg.as_str().to_owned()),
+        ]);
+        let public = public.map(|(name, value)| (name.to_owned(), json!(value)));
         let signing = Self {
             alg,
             kid,
             key,
-            public,
+            public: Value::Object(public.collect()),
         };
         // Some encodings fail only when used (facts/rust.md A.3), so use the key once.
         let probe = signing
@@ -227,11 +297,18 @@ impl SigningKey {
             encode(header.to_string().as_bytes()),
             encode(&claims)
         );
-        let signature =
-            jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, self.alg.algorithm())
-                .map_err(|_| SigningKeyError::Unusable(self.alg))?;
-        Ok(format!("{signed}.{signature}"))
+        let signature = self.key.sign(signed.as_bytes());
+        let signature = signature.ok_or(SigningKeyError::Unusable(self.alg))?;
+        Ok(format!("{signed}.{}", encode(&signature)))
     }
+}
+
+/// RFC 7638: the members that make the key, in lexicographic order. Their values need no escapes.
+fn thumbprint(members: &[(&'static str, String)]) -> String {
+    let member = |(name, value): &(&str, String)| format!("\"{name}\":\"{value}\"");
+    let members: Vec<String> = members.iter().map(member).collect();
+    let json = format!("{{{}}}", members.join(","));
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, json.as_bytes()))
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -258,7 +335,6 @@ mod tests {
     }
 
     fn key(alg: SigningAlg) -> SigningKey {
-        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
         let pem = match alg {
             SigningAlg::Es256 => {
                 let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
@@ -282,6 +358,40 @@ mod tests {
 
     fn claims() -> Map<String, Value> {
         json!({ "sub": "ada" }).as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn the_key_id_is_the_thumbprint_of_rfc_7638() {
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64\
+            tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbIS\
+            D08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let members = [
+            ("e", "AQAB".to_owned()),
+            ("kty", "RSA".to_owned()),
+            ("n", n.to_owned()),
+        ];
+        let expected = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+        assert_eq!(thumbprint(&members), expected);
+        for alg in SigningAlg::ALL {
+            let key = key(alg);
+            let jwk: jsonwebtoken::jwk::Jwk =
+                serde_json::from_value(key.public_jwk().clone()).unwrap();
+            let hash = jsonwebtoken::jwk::ThumbprintHash::SHA256;
+            assert_eq!(jwk.thumbprint(hash).unwrap(), key.kid());
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_may_come_as_pkcs1_too() {
+        let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let pkcs8 = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
+        // What a PKCS#8 document of an RSA key holds behind its first 26 bytes (RFC 5208 §5).
+        let pkcs1 = STANDARD.encode(pkcs8.as_ref().get(26..).unwrap());
+        let text =
+            format!("-----BEGIN RSA PRIVATE KEY-----\n{pkcs1}\n-----END RSA PRIVATE KEY-----\n");
+        let one = SigningKey::from_pem(SigningAlg::Rs256, &Secret::new(text)).unwrap();
+        let other = SigningKey::from_pem(SigningAlg::Rs256, &pem(pkcs8.as_ref())).unwrap();
+        assert_eq!(one.kid(), other.kid());
     }
 
     #[test]

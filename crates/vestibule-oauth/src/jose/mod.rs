@@ -1,7 +1,8 @@
 //! JOSE: signatures (RFC 7515), keys (RFC 7517) and claims (RFC 7519, RFC 9068) with checks of our own.
 //!
-//! `jsonwebtoken` computes signatures and parses keys; it does not judge claims. With its own validation it accepts a
-//! missing `aud`, an `iss` array and unknown `crit` headers, and it reads the system clock (facts/rust.md A.3).
+//! `jsonwebtoken` reads the words of JWKs and headers; keys and signatures are aws-lc's, so that a key is parsed once, and the
+//! claims are judged here: with the validation of `jsonwebtoken` a missing `aud`, an `iss` array and unknown `crit` headers
+//! pass, and it reads the system clock (facts/rust.md A.3).
 
 mod claims;
 mod jwk;
@@ -41,14 +42,6 @@ impl SigningAlg {
             Self::Es256 => "ES256",
             Self::Rs256 => "RS256",
             Self::EdDsa => "EdDSA",
-        }
-    }
-
-    fn algorithm(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::Es256 => jsonwebtoken::Algorithm::ES256,
-            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
-            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
     }
 }

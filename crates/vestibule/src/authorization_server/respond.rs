@@ -44,7 +44,15 @@ impl Outside {
 
 /// A JSON answer that nobody may keep.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    json_within(500, status, body)
+}
+
+/// The same for one that may be as large as `room`: what grows while it is written leaves copies behind.
+pub(super) fn json_within(room: usize, status: StatusCode, body: &impl Serialize) -> Response {
+    let mut bytes = Vec::with_capacity(room);
+    if serde_json::to_writer(&mut bytes, body).is_err() {
+        bytes.clear();
+    }
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -20,7 +20,7 @@ use vestibule_oauth::secret::RefreshToken;
 use vestibule_oauth::token::TokenRequest;
 
 use super::client_auth;
-use super::respond::json;
+use super::respond::json_within;
 use crate::House;
 use crate::audit::{Event, Happened, Source};
 use crate::grants::Answer;
@@ -49,7 +49,7 @@ pub async fn token(State(house): State<Arc<House>>, request: Request) -> Respons
     let source = house.source(&request);
     let mut refreshes = false;
     match handle(&house, request, &source, &mut refreshes).await {
-        Ok(answer) => json(StatusCode::OK, &answer.response(house.now())),
+        Ok(answer) => json_within(answer.room(), StatusCode::OK, &answer.response(house.now())),
         Err(error) => {
             let response = error.respond(&house);
             if refreshes {

@@ -70,7 +70,23 @@ impl Answer {
         }
     }
 
+    /// Bytes that its JSON fits into: the tokens to the byte, and enough for names, numbers and a seal.
+    pub(crate) fn room(&self) -> usize {
+        let refresh = self.refresh.as_ref();
+        let refresh = refresh.map_or(0, |token| token.0.expose().len());
+        self.access.expose().len() + refresh + self.scope.len() + 160
+    }
+
     /// Seals it with a key that is derived from the token it answers.
+    ///
+    /// # Panics
+    ///
+    /// Never: a few kilobytes serialise and encrypt.
+    pub fn lock(&self, token: &RefreshToken, random: &dyn Random) -> String {
+        URL_SAFE_NO_PAD.encode(self.lock_bytes(token, random))
+    }
+
+    /// The same as bytes, for who keeps it in memory.
     ///
     /// # Panics
     ///
@@ -79,24 +95,32 @@ impl Answer {
         clippy::expect_used,
         reason = "in-memory serialisation and encryption of a few kilobytes cannot fail"
     )]
-    pub fn lock(&self, token: &RefreshToken, random: &dyn Random) -> String {
+    pub(crate) fn lock_bytes(&self, token: &RefreshToken, random: &dyn Random) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);
-        let mut body = Zeroizing::new(serde_json::to_vec(self).expect("answers serialise"));
+        let mut envelope = Vec::with_capacity(self.room());
+        envelope.extend_from_slice(&nonce);
+        serde_json::to_writer(&mut envelope, self).expect("answers serialise");
+        let (_, body) = envelope.split_at_mut(NONCE_LEN);
         let tag = key_of(token)
             .and_then(|key| {
                 let nonce = Nonce::assume_unique_for_key(nonce);
-                key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut body)
+                key.seal_in_place_separate_tag(nonce, Aad::empty(), body)
                     .ok()
             })
             .expect("the plaintext is far below the cipher's limit");
-        let envelope = [nonce.as_slice(), &body, tag.as_ref()].concat();
-        URL_SAFE_NO_PAD.encode(envelope)
+        envelope.extend_from_slice(tag.as_ref());
+        envelope
     }
 
     /// Opens what [`Answer::lock`] sealed for the same token.
     pub fn unlock(locked: &str, token: &RefreshToken) -> Option<Self> {
-        let mut envelope = Zeroizing::new(URL_SAFE_NO_PAD.decode(locked).ok()?);
+        Self::unlock_bytes(URL_SAFE_NO_PAD.decode(locked).ok()?, token)
+    }
+
+    /// Opens what [`Answer::lock_bytes`] sealed for the same token.
+    pub(crate) fn unlock_bytes(locked: Vec<u8>, token: &RefreshToken) -> Option<Self> {
+        let mut envelope = Zeroizing::new(locked);
         let (nonce, body) = envelope.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let plain = key_of(token)?

@@ -25,8 +25,22 @@ pub(super) struct Buckets {
     cost: u64,
     /// Microseconds that a full bucket holds.
     capacity: u64,
+    cells: Arc<Cells>,
+}
+
+/// The cells of a table, made when the first request is counted: most tables of most servers count nothing.
+#[derive(Debug)]
+struct Cells {
+    row: usize,
     /// When the bucket will be full again, in microseconds since 1970. Two rows, one after the other.
-    cells: Arc<[AtomicU64]>,
+    table: std::sync::OnceLock<Box<[AtomicU64]>>,
+}
+
+impl Cells {
+    fn rows(&self) -> (&[AtomicU64], &[AtomicU64]) {
+        let make = || (0..self.row * 2).map(|_| AtomicU64::new(0)).collect();
+        self.table.get_or_init(make).split_at(self.row)
+    }
 }
 
 impl Buckets {
@@ -58,7 +72,10 @@ impl Buckets {
             seed,
             cost,
             capacity,
-            cells: (0..row * 2).map(|_| AtomicU64::new(0)).collect(),
+            cells: Arc::new(Cells {
+                row,
+                table: std::sync::OnceLock::new(),
+            }),
         }
     }
 
@@ -96,7 +113,7 @@ impl Buckets {
     }
 
     fn cells_of(&self, key: &[&[u8]]) -> [Option<&AtomicU64>; 2] {
-        let (first, second) = self.cells.split_at(self.cells.len() / 2);
+        let (first, second) = self.cells.rows();
         if first.len() == 1 {
             return [first.first(), second.first()];
         }
@@ -168,14 +185,15 @@ mod tests {
     fn a_flood_of_invented_keys_neither_grows_the_table_nor_empties_another_ones_bucket() {
         let buckets = buckets("10/1m");
         let now = UnixTime(1_000_000);
-        let size = buckets.cells.len();
+        let size = |buckets: &Buckets| buckets.cells.rows().0.len();
+        let before = size(&buckets);
         // An attacker with 500 networks, each of them at its limit.
         for network in 0_u32..500 {
             for _ in 0..20 {
                 let _ = buckets.take(&[&network.to_be_bytes()], now);
             }
         }
-        assert_eq!(buckets.cells.len(), size);
+        assert_eq!(size(&buckets), before);
         let bystanders = (1_000_u32..2_000)
             .filter(|key| buckets.take(&[&key.to_be_bytes()], now).is_err())
             .count();

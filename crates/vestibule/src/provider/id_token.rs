@@ -54,7 +54,7 @@ pub(super) async fn verify(
     }
     Ok(Identity {
         subject: claims.text("sub")?.to_owned(),
-        claims: claims.members().clone(),
+        claims: claims.into_members(),
         complete: true,
     })
 }

@@ -18,7 +18,7 @@ use vestibule_oauth::secret::{AccessToken, AuthorizationCode, IdToken, RefreshTo
 
 use super::id_token::{self, ExpectedIdToken};
 use super::profile::{IdentitySource, TokenEndpointAuth};
-use super::{Identity, Provider, ProviderError, ProviderTokens, Refreshed, ask, form_urlencoded};
+use super::{Identity, Provider, ProviderError, ProviderTokens, Refreshed, ask};
 use crate::metrics::labels::ProviderEndpoint;
 
 /// Everything but RFC 3986's unreserved characters.
@@ -43,6 +43,8 @@ struct TokenAnswer {
     refresh_token: Option<RefreshToken>,
     id_token: Option<IdToken>,
     scope: Option<String>,
+    /// A refusal, if it can be read as one.
+    error: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -160,15 +162,18 @@ impl Provider {
         };
         let kind = ProviderEndpoint::Token;
         let response = self.post(kind, endpoint, form, &metadata).await?;
+        let answer = serde_json::from_slice::<TokenAnswer>(response.body());
         // GitHub answers errors with 200.
-        if response.status() != StatusCode::OK
-            || serde_json::from_slice::<ErrorAnswer>(response.body()).is_ok()
-        {
+        let refused = match &answer {
+            Ok(answer) if answer.error.is_none() => false,
+            _ => serde_json::from_slice::<ErrorAnswer>(response.body()).is_ok(),
+        };
+        if response.status() != StatusCode::OK || refused {
             return Err(fault(&response, self.profile.dead_grant_errors));
         }
         // A cut-off answer is a fault of the moment: the client may try again, and a provider that rotated lets the old
         // token live for a while.
-        let answer: TokenAnswer = serde_json::from_slice(response.body()).map_err(|error| {
+        let answer = answer.map_err(|error| {
             ProviderError::unavailable(format!("the token response is not JSON: {error}"))
         })?;
         let bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
@@ -272,18 +277,15 @@ impl Provider {
         form: &[(&str, &str)],
         metadata: &ProviderMetadata,
     ) -> Result<Request<Full<Bytes>>, ProviderError> {
-        let mut body = form_urlencoded();
-        body.extend_pairs(form);
+        let mut body = Form::of(form);
         let mut request = Request::post(endpoint)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json");
         match (&self.settings.client_secret, self.authentication(metadata)) {
-            (None, _) => {
-                body.append_pair("client_id", &self.settings.client_id);
-            }
+            (None, _) => body.append("client_id", &self.settings.client_id),
             (Some(secret), TokenEndpointAuth::Post) => {
-                body.append_pair("client_id", &self.settings.client_id)
-                    .append_pair("client_secret", secret.expose());
+                body.append("client_id", &self.settings.client_id);
+                body.append("client_secret", secret.expose());
             }
             (Some(secret), TokenEndpointAuth::Basic) => {
                 request = request.header(
@@ -292,9 +294,8 @@ impl Provider {
                 );
             }
         }
-        let body = Full::new(Bytes::from(body.finish()));
         request
-            .body(body)
+            .body(Full::new(Bytes::from(body.0)))
             .map_err(|error| ProviderError::Misconfigured(format!("{endpoint}: {error}")))
     }
 
@@ -313,6 +314,53 @@ impl Provider {
         })
     }
 }
+
+/// A body of `application/x-www-form-urlencoded`.
+struct Form(String);
+
+impl Form {
+    fn of(pairs: &[(&str, &str)]) -> Self {
+        let length: usize = pairs.iter().map(|pair| pair.0.len() + pair.1.len()).sum();
+        // With room for a client's id and secret, and for a few characters that take three.
+        let mut form = Self(String::with_capacity(length + 512));
+        for (name, value) in pairs {
+            form.append(name, value);
+        }
+        form
+    }
+
+    fn append(&mut self, name: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        for (text, after) in [(name, "="), (value, "")] {
+            // Tokens of kilobytes stand for themselves; looked at one by one, their characters cost more than a signature.
+            if text
+                .bytes()
+                .all(|byte| STANDS_FOR_ITSELF[usize::from(byte)])
+            {
+                self.0.push_str(text);
+            } else {
+                let encoded = url::form_urlencoded::byte_serialize(text.as_bytes());
+                self.0.extend(encoded);
+            }
+            self.0.push_str(after);
+        }
+    }
+}
+
+/// What is not encoded in a form, by byte. A table, because what is random cannot be foretold by a branch.
+const STANDS_FOR_ITSELF: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let own = byte as u8;
+        table[byte] = own.is_ascii_alphanumeric() || matches!(own, b'*' | b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    table
+};
 
 /// HTTP Basic with both halves form-encoded first (RFC 6749 §2.3.1).
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, ProviderError> {
@@ -409,6 +457,16 @@ mod tests {
             answer(400, redirect),
             ProviderError::Misconfigured(_)
         ));
+    }
+
+    #[test]
+    fn a_form_is_what_others_make_of_it() {
+        let every: String = (0..=255_u8).map(char::from).collect();
+        let pairs = [("a", "x-._*~Z09"), ("b c", ""), ("d", every.as_str())];
+        let others = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        assert_eq!(Form::of(&pairs).0, others);
     }
 
     #[test]

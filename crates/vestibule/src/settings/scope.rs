@@ -45,6 +45,9 @@ impl ResourceSettings {
     #[must_use]
     pub fn with_implied(&self, scopes: &ScopeSet) -> ScopeSet {
         let mut all = scopes.intersection(&self.scopes);
+        if self.scope_details.is_empty() {
+            return all;
+        }
         loop {
             let implied = all
                 .iter()
@@ -78,6 +81,9 @@ impl ResourceSettings {
         groups: &[&str],
         by_provider: Option<&ScopeSet>,
     ) -> ScopeSet {
+        if self.scope_details.is_empty() {
+            return approved.intersection(&self.scopes);
+        }
         let direct = approved.iter().filter(|name| {
             let Some(detail) = self.scope_detail(name) else {
                 return true;

@@ -9,7 +9,7 @@ use vestibule_oauth::client::Client;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::RefreshToken;
 
-use super::flights::flight_key;
+use super::flights::{FlightKey, flight_key};
 use super::issue::{
     Issue, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
 };
@@ -27,8 +27,8 @@ pub(super) async fn refresh(house: &Arc<House>, client: Client, asked: Asked) ->
     let (grant, scope) = check(house, &client, &asked)?;
     let key = flight_key(&client.id, &asked.token, Some(&scope));
     let work = {
-        let (house, key) = (Arc::clone(house), key.clone());
-        async move { ask(&house, &client, &asked, grant, &scope, &key).await }
+        let house = Arc::clone(house);
+        async move { ask(&house, &client, &asked, grant, &scope, key).await }
     };
     house.refreshes().shared(key, Box::pin(work)).await
 }
@@ -63,11 +63,11 @@ async fn ask(
     asked: &Asked,
     grant: Grant,
     scope: &ScopeSet,
-    key: &str,
+    key: FlightKey,
 ) -> Result<Answer, TokenError> {
     let token = &asked.token;
     let recent = &house.refreshes().recent;
-    if let Some(answer) = recent.get(key, token, house.now()) {
+    if let Some(answer) = recent.get(&key, token, house.now()) {
         tracing::info!(
             event = "grant.replayed",
             family = grant.family,
@@ -93,17 +93,19 @@ async fn ask(
         }
         Some(_) => return Err(ProviderError::SubjectChanged.into()),
     };
-    let grant = grant.refreshed(tokens.refresh.take(), claims);
+    let mut grant = grant.refreshed(tokens.refresh.take(), claims);
     let scope = permitted(resource, scope, &grant.claims, tokens.scope.as_ref())?;
     let until = refresh_until(house, grant.signed_in_at);
     let refresh = house.sealer().seal(&grant, Some(until), house.random());
+    let user = house.subject(provider, &grant.subject);
     let issue = Issue {
         client,
         resource,
         scope,
         family: &grant.family,
-        subject: house.subject(provider, &grant.subject),
-        claims: grant.claims.clone(),
+        subject: user.clone(),
+        // The grant is sealed: nobody else needs them.
+        claims: std::mem::take(&mut grant.claims),
         access: tokens.access,
         access_ends: tokens.expires_at,
         refresh: Some(RefreshToken::new(refresh)),
@@ -118,7 +120,6 @@ async fn ask(
     let metrics = house.metrics();
     metrics.refreshes.inc((RefreshOutcome::Asked,));
     metrics.tokens_issued.inc((GrantType::Refresh,));
-    let user = house.subject(provider, &grant.subject);
     let event = Event::new(Happened::TokenRefreshed)
         .user(&user)
         .client(client)

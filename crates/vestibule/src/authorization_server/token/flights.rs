@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio_util::task::TaskTracker;
@@ -16,7 +17,7 @@ use vestibule_oauth::secret::RefreshToken;
 use vestibule_oauth::time::UnixTime;
 
 use super::{Outcome, TokenError};
-use crate::grants::{Answer, REPLAY_WINDOW, fingerprint};
+use crate::grants::{Answer, REPLAY_WINDOW};
 use crate::provider::Refreshed;
 
 /// What this replica knows about refreshes under way.
@@ -31,7 +32,10 @@ pub(crate) struct Refreshes {
     flights: Arc<Flights>,
 }
 
-type Flights = Mutex<HashMap<String, Shared<BoxFuture<'static, Outcome>>>>;
+/// What requests share a flight by: a hash, which tells nothing of the token.
+pub(super) type FlightKey = [u8; 32];
+
+type Flights = Mutex<HashMap<FlightKey, Shared<BoxFuture<'static, Outcome>>>>;
 
 impl Refreshes {
     /// Nothing under way.
@@ -60,7 +64,7 @@ impl Refreshes {
     /// The same, once for all who come with this key before it is done.
     pub(super) async fn shared(
         &self,
-        key: String,
+        key: FlightKey,
         work: BoxFuture<'static, Result<Answer, TokenError>>,
     ) -> Outcome {
         let flight = {
@@ -70,7 +74,7 @@ impl Refreshes {
             } else {
                 let landing = Landing {
                     flights: Arc::clone(&self.flights),
-                    key: key.clone(),
+                    key,
                 };
                 let task = self.tasks.spawn(async move {
                     let _landing = landing;
@@ -105,20 +109,30 @@ impl Refreshes {
     }
 }
 
-/// What requests share a flight by: the same token, from the same client, for the same scope.
+/// The same for the same token, from the same client, for the same scope.
 pub(super) fn flight_key(
     client: &ClientId,
     token: &RefreshToken,
     scope: Option<&ScopeSet>,
-) -> String {
-    let scope = scope.map(ScopeSet::to_string).unwrap_or_default();
-    fingerprint(&format!("{}\0{}\0{scope}", token.expose(), client.as_str()))
+) -> FlightKey {
+    let mut hash = Context::new(&SHA256);
+    hash.update(token.expose().as_bytes());
+    hash.update(b"\0");
+    hash.update(client.as_str().as_bytes());
+    hash.update(b"\0");
+    for scope in scope.into_iter().flat_map(ScopeSet::iter) {
+        hash.update(scope.as_bytes());
+        hash.update(b" ");
+    }
+    let mut key = FlightKey::default();
+    key.copy_from_slice(hash.finish().as_ref());
+    key
 }
 
 /// Takes a flight out when its task ends, however it ends.
 struct Landing {
     flights: Arc<Flights>,
-    key: String,
+    key: FlightKey,
 }
 
 impl Drop for Landing {
@@ -133,34 +147,42 @@ pub(super) struct Recent(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
-    answers: HashMap<String, (UnixTime, String)>,
-    order: VecDeque<(UnixTime, String)>,
+    answers: HashMap<FlightKey, (UnixTime, Box<[u8]>)>,
+    order: VecDeque<(UnixTime, FlightKey)>,
 }
 
 impl Recent {
     /// Answers kept at most, a few kilobytes each. When it is full the oldest go first.
     const CAPACITY: usize = 4096;
 
-    pub(super) fn get(&self, key: &str, token: &RefreshToken, now: UnixTime) -> Option<Answer> {
-        let remembered = lock(&self.0);
-        let (at, locked) = remembered.answers.get(key)?;
-        if now.since(*at) >= REPLAY_WINDOW {
-            return None;
-        }
-        Answer::unlock(locked, token)
+    pub(super) fn get(
+        &self,
+        key: &FlightKey,
+        token: &RefreshToken,
+        now: UnixTime,
+    ) -> Option<Answer> {
+        let locked = {
+            let remembered = lock(&self.0);
+            let (at, locked) = remembered.answers.get(key)?;
+            if now.since(*at) >= REPLAY_WINDOW {
+                return None;
+            }
+            locked.to_vec()
+        };
+        Answer::unlock_bytes(locked, token)
     }
 
     pub(super) fn put(
         &self,
-        key: &str,
+        key: FlightKey,
         token: &RefreshToken,
         answer: &Answer,
         now: UnixTime,
         random: &dyn Random,
     ) {
-        let locked = answer.lock(token, random);
+        let locked = answer.lock_bytes(token, random).into_boxed_slice();
         let mut remembered = lock(&self.0);
-        while let Some((at, oldest)) = remembered.order.front().cloned() {
+        while let Some((at, oldest)) = remembered.order.front().copied() {
             if now.since(at) < REPLAY_WINDOW && remembered.order.len() < Self::CAPACITY {
                 break;
             }
@@ -174,8 +196,8 @@ impl Recent {
                 remembered.answers.remove(&oldest);
             }
         }
-        remembered.order.push_back((now, key.to_owned()));
-        remembered.answers.insert(key.to_owned(), (now, locked));
+        remembered.order.push_back((now, key));
+        remembered.answers.insert(key, (now, locked));
     }
 }
 
@@ -229,21 +251,20 @@ mod tests {
     fn answers_are_remembered_for_less_than_a_minute_and_never_too_many() {
         let recent = Recent::default();
         let token = RefreshToken::new("t");
-        let put = |key: &str, now: u64| {
+        let id = ClientId::parse("c").unwrap();
+        let key = |name: &str| flight_key(&id, &RefreshToken::new(name), None);
+        let put = |name: &str, now: u64| {
             let now = UnixTime(now);
-            recent.put(key, &token, &answer(now), now, &SystemRandom);
+            recent.put(key(name), &token, &answer(now), now, &SystemRandom);
         };
+        let get = |token: &RefreshToken, now: u64| recent.get(&key("first"), token, UnixTime(now));
         put("first", 100);
-        assert!(recent.get("first", &token, UnixTime(159)).is_some());
-        assert!(recent.get("first", &token, UnixTime(160)).is_none());
-        assert!(
-            recent
-                .get("first", &RefreshToken::new("x"), UnixTime(100))
-                .is_none()
-        );
+        assert!(get(&token, 159).is_some());
+        assert!(get(&token, 160).is_none());
+        assert!(get(&RefreshToken::new("x"), 100).is_none());
         put("first", 150);
         put("second", 165);
-        assert!(recent.get("first", &token, UnixTime(165)).is_some());
+        assert!(get(&token, 165).is_some());
         for n in 0..Recent::CAPACITY + 10 {
             put(&n.to_string(), 170);
         }
@@ -252,13 +273,32 @@ mod tests {
         assert!(remembered.order.len() <= Recent::CAPACITY);
     }
 
+    #[test]
+    fn another_token_client_or_scope_is_another_flight() {
+        let key = |client: &str, token: &str, scope: &str| {
+            let (client, token) = (ClientId::parse(client).unwrap(), RefreshToken::new(token));
+            flight_key(&client, &token, Some(&ScopeSet::parse(scope)))
+        };
+        let one = key("c", "t", "a b");
+        assert_eq!(one, key("c", "t", " a  b"));
+        for other in [
+            key("d", "t", "a b"),
+            key("c", "u", "a b"),
+            key("c", "t", "a"),
+            key("c", "t", "ab"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
     #[tokio::test]
     async fn a_task_that_panics_takes_its_flight_along() {
         let refreshes = Refreshes::new(&SystemRandom);
-        let crashed = refreshes.shared("k".to_owned(), async { panic!("a bug") }.boxed());
+        let key = FlightKey::default();
+        let crashed = refreshes.shared(key, async { panic!("a bug") }.boxed());
         assert!(matches!(*crashed.await.unwrap_err(), TokenError::Crashed));
         let now = UnixTime(1);
-        let next = refreshes.shared("k".to_owned(), async move { Ok(answer(now)) }.boxed());
+        let next = refreshes.shared(key, async move { Ok(answer(now)) }.boxed());
         assert!(next.await.is_ok());
         assert!(lock(&refreshes.flights).is_empty());
     }
