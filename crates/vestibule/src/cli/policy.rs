@@ -114,7 +114,7 @@ fn of_token(
     policy: &Policy,
     token: &str,
     clock: &dyn Clock,
-) -> Result<Subject, Failure> {
+) -> Result<Subject<'static>, Failure> {
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let ring = key_ring(settings, clock, random.as_ref()).map_err(Failure::usage)?;
     let keys = ring.sealing.iter().map(|key| (key.id, &key.secret));
@@ -130,26 +130,24 @@ fn of_token(
     let access = issuer
         .verify(token, resource.uri.as_str(), clock.now())
         .map_err(|error| Failure::Usage(format!("the token is not good: {error}")))?;
-    Ok(policy.subject(
+    let subject = policy.subject(
         &access.subject,
         &access.client_id,
         &access.scope,
         &access.claims,
-    ))
+    );
+    Ok(subject.into_owned())
 }
 
-fn of_claims(policy: &Policy, arguments: &TestArgs) -> Result<Subject, Failure> {
+fn of_claims(policy: &Policy, arguments: &TestArgs) -> Result<Subject<'static>, Failure> {
     let text = arguments.claims.as_deref().unwrap_or("{}");
     let claims: Map<String, Value> = serde_json::from_str(text)
         .map_err(|error| Failure::Usage(format!("--claims is not a JSON object: {error}")))?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     let scope = arguments.scope.as_deref().unwrap_or_else(|| text("scope"));
-    Ok(policy.subject(
-        text("sub"),
-        text("client_id"),
-        &ScopeSet::parse(scope),
-        &claims,
-    ))
+    let scope = ScopeSet::parse(scope);
+    let subject = policy.subject(text("sub"), text("client_id"), &scope, &claims);
+    Ok(subject.into_owned())
 }
 
 /// `tools/call:NAME` → the method and what it names.

@@ -51,7 +51,7 @@ struct Source {
 pub(super) struct Question<'a> {
     /// The URL of the resource.
     pub(super) resource: &'a str,
-    pub(super) subject: &'a Subject,
+    pub(super) subject: &'a Subject<'a>,
     /// The scopes that are taken to be granted.
     pub(super) scope: &'a ScopeSet,
     pub(super) target: Target<'a>,

@@ -42,14 +42,14 @@ pub struct RuleLine {
 
 impl Policy {
     /// Decides on a call, and tells why.
-    pub fn explain(&self, subject: &Subject, asked: Target<'_>) -> Explanation {
+    pub fn explain(&self, subject: &Subject<'_>, asked: Target<'_>) -> Explanation {
         self.explain_with(subject, asked, None)
     }
 
     /// The same for a call with these arguments, which Cedar policies may ask for. Without them it tells what lists show.
     pub fn explain_with(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         asked: Target<'_>,
         arguments: Option<&Value>,
     ) -> Explanation {
@@ -112,7 +112,7 @@ impl Policy {
 }
 
 impl Explanation {
-    fn of(decision: Decision, subject: &Subject, rules: Vec<RuleLine>) -> Self {
+    fn of(decision: Decision, subject: &Subject<'_>, rules: Vec<RuleLine>) -> Self {
         let (decision, needed, why, answer) = match decision {
             Decision::Allowed => (
                 "allowed",

@@ -43,7 +43,7 @@ pub(crate) enum FilterError {
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
     pub(super) rules: Arc<Rules>,
-    pub(super) subject: Subject,
+    pub(super) subject: Subject<'static>,
     /// True for 2026-07-28 and later, whose lists say how long and by whom they may be kept.
     pub(super) modern: bool,
     /// What is left of the token's life.

@@ -102,9 +102,9 @@ impl Policy {
         );
         let modern = headers::is_modern(request.headers());
         let ttl = caller.expires_at().0.saturating_sub(rules.clock.now().0);
-        let filter = |subject: Subject, searches: bool, id: Value| Filter {
+        let filter = |subject: Subject<'_>, searches: bool, id: Value| Filter {
             rules: Arc::clone(rules),
-            subject,
+            subject: subject.into_owned(),
             modern,
             max_age_ms: ttl.saturating_mul(1000),
             searches,
@@ -168,7 +168,7 @@ impl Rules {
         &self,
         resource: &ProtectedResource,
         caller: &Caller<X>,
-        subject: &Subject,
+        subject: &Subject<'_>,
         incoming: &Incoming,
         modern: bool,
     ) -> Result<(), Refused> {

@@ -2,11 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use thiserror::Error;
 
 use super::message::Incoming;
 
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// The first revision with these headers.
 const MODERN: &str = "2026-07-28";
 /// The last revision before batches were removed.
@@ -30,15 +33,12 @@ pub(super) enum WrongKind {
 
 /// True when the request is of a revision that has these headers.
 pub(super) fn is_modern(headers: &HeaderMap) -> bool {
-    matches!(single(headers, "mcp-protocol-version"), Ok(Some(version)) if version >= MODERN)
+    matches!(single(headers, &PROTOCOL_VERSION), Ok(Some(version)) if version >= MODERN)
 }
 
 /// True when a batch may come with these headers: sessions of 2025-03-26 send no revision.
 pub(super) fn allows_batches(headers: &HeaderMap) -> bool {
-    matches!(
-        single(headers, "mcp-protocol-version"),
-        Ok(None | Some(BATCHES))
-    )
+    matches!(single(headers, &PROTOCOL_VERSION), Ok(None | Some(BATCHES)))
 }
 
 /// Looks at what the body says it is.
@@ -47,7 +47,7 @@ pub(super) fn kind_of_body(headers: &HeaderMap) -> Result<(), WrongKind> {
     if encodings.iter().any(|value| value != "identity") {
         return Err(WrongKind::Encoding);
     }
-    let content_type = single(headers, "content-type").ok().flatten();
+    let content_type = single(headers, &header::CONTENT_TYPE).ok().flatten();
     let content_type = content_type.ok_or(WrongKind::Type)?;
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
@@ -67,9 +67,9 @@ pub(super) fn kind_of_body(headers: &HeaderMap) -> Result<(), WrongKind> {
 
 /// Compares. The headers are not trusted for anything; but a server behind us may route by them.
 pub(super) fn verify(headers: &HeaderMap, body: &Incoming) -> Result<(), Mismatch> {
-    let version = single(headers, "mcp-protocol-version")?;
-    let method = single(headers, "mcp-method")?;
-    let name = single(headers, "mcp-name")?;
+    let version = single(headers, &PROTOCOL_VERSION)?;
+    let method = single(headers, &METHOD)?;
+    let name = single(headers, &NAME)?;
     let Incoming::One(message) = body else {
         return match (method, name) {
             (None, None) => Ok(()),
@@ -107,7 +107,7 @@ pub(super) fn verify(headers: &HeaderMap, body: &Incoming) -> Result<(), Mismatc
 }
 
 /// The only value of a header; two make a mismatch, as do characters that are not ASCII.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Mismatch> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Mismatch> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -132,7 +132,7 @@ fn decoded(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::super::message::read;
     use super::*;

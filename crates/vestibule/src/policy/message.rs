@@ -1,11 +1,9 @@
 //! The JSON-RPC body of a request, read so that no server behind us can read it differently (facts/mcp-authorization.md §2.3).
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 use thiserror::Error;
 
+use super::json::{self, Json, Object};
 use super::rule::Kind;
 
 /// What a POST carries.
@@ -83,21 +81,18 @@ pub(super) fn read(body: &[u8]) -> Result<Incoming, Unreadable> {
 
 /// Reads a body, and keeps the `arguments` of calls if they are wanted.
 pub(super) fn read_with(body: &[u8], arguments: bool) -> Result<Incoming, Unreadable> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = Strict.deserialize(&mut reader);
-    let value = value.and_then(|value| reader.end().map(|()| value));
     // The line and column of serde's message are about the client's own text.
-    match value.map_err(|error| Unreadable::Json(error.to_string()))? {
-        Value::Object(object) => {
+    match json::read(body).map_err(|error| Unreadable::Json(error.to_string()))? {
+        Json::Object(object) => {
             let message = Message::read(&object, arguments)?;
             Ok(Incoming::One(Box::new(message)))
         }
-        Value::Array(items) if items.is_empty() => {
+        Json::List(items) if items.is_empty() => {
             Err(Unreadable::Invalid("a batch must not be empty"))
         }
-        Value::Array(items) => {
+        Json::List(items) => {
             let messages = items.iter().map(|item| match item {
-                Value::Object(object) => Message::read(object, arguments),
+                Json::Object(object) => Message::read(object, arguments),
                 _ => Err(Unreadable::Invalid("a batch holds JSON-RPC messages only")),
             });
             messages.collect::<Result<_, _>>().map(Incoming::Batch)
@@ -124,7 +119,7 @@ impl Incoming {
 }
 
 impl Message {
-    fn read(object: &Map<String, Value>, arguments: bool) -> Result<Self, Unreadable> {
+    fn read(object: &Object<'_>, arguments: bool) -> Result<Self, Unreadable> {
         if lookalike(object, &ENVELOPE) {
             return Err(Unreadable::Invalid(
                 "a key is a misspelled `method` or the like",
@@ -132,16 +127,17 @@ impl Message {
         }
         let id = match object.get("id") {
             None => None,
-            Some(id @ (Value::String(_) | Value::Number(_) | Value::Null)) => Some(id.clone()),
+            Some(id @ (Json::Text(_) | Json::Number(_) | Json::Null)) => Some(id.to_value()),
             Some(_) => return Err(Unreadable::Invalid("an id is a text or a number")),
         };
-        let answers = object.contains_key("result") || object.contains_key("error");
+        let answers = object.get("result").or(object.get("error")).is_some();
         let call = match (object.get("method"), answers) {
-            (Some(Value::String(method)), false) => {
+            (Some(Json::Text(method)), false) => {
                 let mut call = Call::read(method, object.get("params"), id.as_ref())?;
-                if arguments && matches!(method.as_str(), "tools/call" | "prompts/get") {
-                    let given = object.get("params").and_then(|own| own.get("arguments"));
-                    call.arguments = Some(given.cloned().unwrap_or_default());
+                if arguments && matches!(method.as_ref(), "tools/call" | "prompts/get") {
+                    let params = object.get("params").and_then(Json::as_object);
+                    let given = params.and_then(|params| params.get("arguments"));
+                    call.arguments = Some(given.map(Json::to_value).unwrap_or_default());
                 }
                 Some(call)
             }
@@ -157,21 +153,25 @@ impl Message {
 }
 
 impl Call {
-    fn read(method: &str, params: Option<&Value>, id: Option<&Value>) -> Result<Self, Unreadable> {
+    fn read(
+        method: &str,
+        params: Option<&Json<'_>>,
+        id: Option<&Value>,
+    ) -> Result<Self, Unreadable> {
         let wrong = |message| Unreadable::Params {
             id: id.cloned().unwrap_or_default(),
             message,
         };
-        let empty = Map::new();
+        let empty = Object::default();
         let params = match params {
-            None | Some(Value::Null) => &empty,
-            Some(Value::Object(params)) => params,
+            None | Some(Json::Null) => &empty,
+            Some(Json::Object(params)) => params,
             Some(_) => return Err(wrong("params must be an object")),
         };
         if lookalike(params, &PARAMS) {
             return Err(wrong("a key of params is a misspelled `name` or the like"));
         }
-        let text = |key: &str| params.get(key).and_then(Value::as_str).map(str::to_owned);
+        let text = |key: &str| params.text(key).map(str::to_owned);
         let mut things = Vec::new();
         let mut header_name = None;
         match method {
@@ -193,7 +193,7 @@ impl Call {
             "completion/complete" => {
                 let thing = params
                     .get("ref")
-                    .and_then(Value::as_object)
+                    .and_then(Json::as_object)
                     .and_then(reference);
                 things.push(thing.ok_or_else(|| wrong("params.ref names no prompt or resource"))?);
             }
@@ -207,8 +207,8 @@ impl Call {
         }
         let revision = params
             .get("_meta")
-            .and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion"))
-            .and_then(Value::as_str);
+            .and_then(Json::as_object)
+            .and_then(|meta| meta.text("io.modelcontextprotocol/protocolVersion"));
         Ok(Self {
             method: method.to_owned(),
             things,
@@ -220,11 +220,11 @@ impl Call {
 }
 
 /// What a completion is for. It says so twice, by `type` and by the key; the two must agree.
-fn reference(reference: &Map<String, Value>) -> Option<(Kind, String)> {
+fn reference(reference: &Object<'_>) -> Option<(Kind, String)> {
     if lookalike(reference, &REFERENCE) {
         return None;
     }
-    let text = |key: &str| reference.get(key).and_then(Value::as_str);
+    let text = |key: &str| reference.text(key);
     match (text("type")?, text("name"), text("uri")) {
         ("ref/prompt", Some(name), None) => Some((Kind::Prompt, name.to_owned())),
         ("ref/resource", None, Some(uri)) => Some((Kind::Template, uri.to_owned())),
@@ -233,26 +233,26 @@ fn reference(reference: &Map<String, Value>) -> Option<(Kind, String)> {
 }
 
 /// The resources that a subscription of 2026-07-28 names; `None` when they cannot be read.
-fn subscribed(params: &Map<String, Value>) -> Option<Vec<String>> {
+fn subscribed(params: &Object<'_>) -> Option<Vec<String>> {
     let notifications = match params.get("notifications") {
-        None | Some(Value::Null) => return Some(Vec::new()),
+        None | Some(Json::Null) => return Some(Vec::new()),
         Some(notifications) => notifications.as_object()?,
     };
     if lookalike(notifications, &NOTIFICATIONS) {
         return None;
     }
     match notifications.get("resourceSubscriptions") {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(uris) => uris
-            .as_array()?
-            .iter()
-            .map(|uri| uri.as_str().map(str::to_owned))
-            .collect(),
+        None | Some(Json::Null) => Some(Vec::new()),
+        Some(Json::List(uris)) => {
+            let uris = uris.iter();
+            uris.map(|uri| uri.as_text().map(str::to_owned)).collect()
+        }
+        Some(_) => None,
     }
 }
 
 /// `known` are ASCII.
-fn lookalike(object: &Map<String, Value>, known: &[&str]) -> bool {
+fn lookalike(object: &Object<'_>, known: &[&str]) -> bool {
     object.keys().any(|key| {
         if key.is_ascii() {
             let same = |known: &&str| key.eq_ignore_ascii_case(known) && key != *known;
@@ -274,72 +274,6 @@ fn folded(key: &str) -> String {
             other => other,
         })
         .collect()
-}
-
-/// Reads any JSON, and fails on an object with a key twice: parsers disagree about which one counts.
-struct Strict;
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Self)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Self)?;
-            if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key stands twice in one object"));
-            }
-        }
-        Ok(Value::Object(object))
-    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,14 @@ mod filter;
 mod gate;
 mod glob;
 mod headers;
+mod json;
 mod message;
 pub(crate) mod methods;
 mod refusal;
 mod rule;
 mod uri;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -108,27 +110,28 @@ impl Policy {
     }
 
     /// The caller of a token with these claims, as rules see it.
-    pub fn subject(
+    pub fn subject<'a>(
         &self,
-        subject: &str,
-        client_id: &str,
-        scope: &ScopeSet,
-        claims: &Map<String, Value>,
-    ) -> Subject {
+        subject: &'a str,
+        client_id: &'a str,
+        scope: &'a ScopeSet,
+        claims: &'a Map<String, Value>,
+    ) -> Subject<'a> {
         let rules = self.0.as_ref();
+        let implying = rules.filter(|rules| !rules.resource.scope_details.is_empty());
         Subject {
-            subject: subject.to_owned(),
-            client_id: client_id.to_owned(),
-            scope: rules.map_or_else(
-                || scope.clone(),
-                |rules| scope.union(&rules.resource.with_implied(scope)),
-            ),
-            claims: claims.clone(),
+            subject: Cow::Borrowed(subject),
+            client_id: Cow::Borrowed(client_id),
+            scope: match implying {
+                None => Cow::Borrowed(scope),
+                Some(rules) => Cow::Owned(scope.union(&rules.resource.with_implied(scope))),
+            },
+            claims: Cow::Borrowed(claims),
         }
     }
 
     /// Decides on one call.
-    pub fn decide(&self, subject: &Subject, target: Target<'_>) -> Decision {
+    pub fn decide(&self, subject: &Subject<'_>, target: Target<'_>) -> Decision {
         match &self.0 {
             None => Decision::Allowed,
             Some(rules) => rules.decide(subject, target),
@@ -148,7 +151,7 @@ pub(crate) fn calls(body: &[u8]) -> Option<Vec<(String, Vec<String>)>> {
 
 impl Rules {
     /// Decides where there is no call yet: in lists.
-    fn decide(&self, subject: &Subject, target: Target<'_>) -> Decision {
+    fn decide(&self, subject: &Subject<'_>, target: Target<'_>) -> Decision {
         self.decide_on(subject, target, None)
     }
 
@@ -156,7 +159,7 @@ impl Rules {
     /// are those of the call.
     fn decide_on(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         target: Target<'_>,
         arguments: Option<&Value>,
     ) -> Decision {
@@ -197,7 +200,7 @@ impl Rules {
     fn ask_cedar(
         &self,
         policies: &CedarPolicies,
-        subject: &Subject,
+        subject: &Subject<'_>,
         target: Target<'_>,
         arguments: Option<&Value>,
     ) -> Decision {
@@ -242,7 +245,7 @@ impl Rules {
 
     fn question<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a Subject<'a>,
         scope: &'a ScopeSet,
         target: Target<'a>,
         arguments: Option<&'a Value>,
@@ -263,13 +266,13 @@ impl Rules {
         policies.is_some_and(|policies| policies.looks_at_arguments())
     }
 
-    fn is_obtainable(&self, subject: &Subject, scope: &str) -> bool {
+    fn is_obtainable(&self, subject: &Subject<'_>, scope: &str) -> bool {
         let wanted: ScopeSet = [scope.to_owned()].into_iter().collect();
         let permitted = self.resource.permitted(&wanted, &subject.groups(), None);
         permitted.contains(scope)
     }
 
-    fn says(&self, rule: &Rule, subject: &Subject, target: Target<'_>) -> Says {
+    fn says(&self, rule: &Rule, subject: &Subject<'_>, target: Target<'_>) -> Says {
         rule.judge(subject, target, |scope| self.is_obtainable(subject, scope))
     }
 
@@ -277,7 +280,7 @@ impl Rules {
     /// must be able to get the prompt and to read the resource.
     fn decide_call<'a>(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         method: &'a str,
         things: &'a [(Kind, String)],
         arguments: Option<&Value>,
@@ -318,7 +321,7 @@ impl Rules {
     }
 
     /// True when a thing may stand in a list.
-    fn shows(&self, subject: &Subject, kind: Kind, name: &str) -> bool {
+    fn shows(&self, subject: &Subject<'_>, kind: Kind, name: &str) -> bool {
         let target = Target {
             method: kind.method(),
             thing: Some((kind, name)),

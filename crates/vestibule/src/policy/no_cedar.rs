@@ -18,7 +18,7 @@ pub enum CedarPolicies {}
 /// What would be asked.
 pub(super) struct Question<'a> {
     pub(super) resource: &'a str,
-    pub(super) subject: &'a Subject,
+    pub(super) subject: &'a Subject<'a>,
     pub(super) scope: &'a ScopeSet,
     pub(super) target: Target<'a>,
     pub(super) arguments: Option<&'a Value>,

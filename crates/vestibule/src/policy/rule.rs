@@ -1,5 +1,7 @@
 //! One `[[resource.rule]]`: what it is about, what it asks for, and what it says of a caller (docs/authorization.md).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 use vestibule_oauth::scope::ScopeSet;
 
@@ -40,15 +42,15 @@ pub struct Target<'a> {
 
 /// Who asks, as far as rules can see.
 #[derive(Clone, Debug, Default)]
-pub struct Subject {
+pub struct Subject<'a> {
     /// `sub`.
-    pub subject: String,
+    pub subject: Cow<'a, str>,
     /// `client_id`.
-    pub client_id: String,
+    pub client_id: Cow<'a, str>,
     /// The granted scopes and all that they imply.
-    pub scope: ScopeSet,
+    pub scope: Cow<'a, ScopeSet>,
     /// The mapped claims, with `groups`.
-    pub claims: Map<String, Value>,
+    pub claims: Cow<'a, Map<String, Value>>,
 }
 
 /// What becomes of what the caller must have.
@@ -114,7 +116,7 @@ impl Rule {
     /// What the rule says. `obtainable` tells whether the caller could be granted a scope at all.
     pub fn judge(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         target: Target<'_>,
         obtainable: impl Fn(&str) -> bool,
     ) -> Says {
@@ -197,7 +199,7 @@ impl Rule {
     }
 
     /// Which of groups and claims the caller lacks.
-    fn unentitled(&self, subject: &Subject) -> Option<String> {
+    fn unentitled(&self, subject: &Subject<'_>) -> Option<String> {
         let is = |claim: &str, wanted: &[String]| {
             wanted.iter().any(|wanted| subject.claim_is(claim, wanted))
         };
@@ -217,7 +219,17 @@ impl Rule {
     }
 }
 
-impl Subject {
+impl Subject<'_> {
+    /// The same for longer than its token is at hand.
+    pub fn into_owned(self) -> Subject<'static> {
+        Subject {
+            subject: Cow::Owned(self.subject.into_owned()),
+            client_id: Cow::Owned(self.client_id.into_owned()),
+            scope: Cow::Owned(self.scope.into_owned()),
+            claims: Cow::Owned(self.claims.into_owned()),
+        }
+    }
+
     /// The groups.
     pub fn groups(&self) -> Vec<&str> {
         match self.claims.get("groups") {
@@ -273,12 +285,12 @@ mod tests {
         }
     }
 
-    fn subject(scope: &str, claims: &Value) -> Subject {
+    fn subject(scope: &str, claims: &Value) -> Subject<'static> {
         Subject {
-            subject: "u1".to_owned(),
-            client_id: "c1".to_owned(),
-            scope: ScopeSet::parse(scope),
-            claims: claims.as_object().unwrap().clone(),
+            subject: "u1".into(),
+            client_id: "c1".into(),
+            scope: Cow::Owned(ScopeSet::parse(scope)),
+            claims: Cow::Owned(claims.as_object().unwrap().clone()),
         }
     }
 
@@ -326,7 +338,7 @@ mod tests {
             groups: vec!["admins".to_owned()],
             ..Rule::default()
         };
-        let judge = |subject: &Subject| rule.judge(subject, call("x"), |_| true);
+        let judge = |subject: &Subject<'_>| rule.judge(subject, call("x"), |_| true);
         assert!(matches!(
             judge(&subject("", &json!({}))),
             Says::NotEntitled(_)

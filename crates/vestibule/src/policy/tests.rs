@@ -25,14 +25,10 @@ fn policy(resource: &str) -> Policy {
     Policy::of(&settings.resources[0], &clock)
 }
 
-fn caller(policy: &Policy, scope: &str, groups: &[&str]) -> Subject {
+fn caller(policy: &Policy, scope: &str, groups: &[&str]) -> Subject<'static> {
     let claims = json!({ "groups": groups });
-    policy.subject(
-        "u1",
-        "c1",
-        &ScopeSet::parse(scope),
-        claims.as_object().unwrap(),
-    )
+    let (scope, claims) = (ScopeSet::parse(scope), claims.as_object().unwrap());
+    policy.subject("u1", "c1", &scope, claims).into_owned()
 }
 
 fn tool(name: &str) -> Target<'_> {

@@ -153,9 +153,9 @@ impl Names {
         let groups = subject.groups();
         let scopes: Vec<String> = question.scope.to_vec();
         let fixed = [
-            ("id", Value::from(subject.subject.as_str())),
-            ("sub", Value::from(subject.subject.as_str())),
-            ("client_id", Value::from(subject.client_id.as_str())),
+            ("id", Value::from(subject.subject.as_ref())),
+            ("sub", Value::from(subject.subject.as_ref())),
+            ("client_id", Value::from(subject.client_id.as_ref())),
             ("scope", Value::from(scopes)),
             ("groups", Value::from(groups.clone())),
         ];

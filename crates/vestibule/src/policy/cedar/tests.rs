@@ -1,5 +1,7 @@
 //! Policies as operators write them, in our shape and in AgentCore's: what they decide, and what is refused at once.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 use super::*;
@@ -11,16 +13,16 @@ fn read(text: &str) -> CedarPolicies {
     CedarPolicies::read("p.cedar", text, None).unwrap_or_else(|found| panic!("{found:?}"))
 }
 
-fn ada() -> Subject {
+fn ada() -> Subject<'static> {
     let claims = json!({
         "groups": ["staff", "admins"], "email": "ada@example.com", "level": 3, "username": "ada",
         "email_verified": true, "odd": 1.23456,
     });
     Subject {
-        subject: "u1".to_owned(),
-        client_id: "desk".to_owned(),
-        scope: ScopeSet::parse("read write"),
-        claims: claims.as_object().unwrap().clone(),
+        subject: "u1".into(),
+        client_id: "desk".into(),
+        scope: Cow::Owned(ScopeSet::parse("read write")),
+        claims: Cow::Owned(claims.as_object().unwrap().clone()),
     }
 }
 
