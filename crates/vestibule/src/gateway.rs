@@ -149,7 +149,7 @@ pub struct OwnCredentials {
 impl UpstreamTokens for OwnCredentials {
     type Extra = Arc<Access>;
 
-    async fn vestibule_token(
+    fn vestibule_token(
         &self,
         caller: &Caller<Arc<Access>>,
         audience: &str,
@@ -183,10 +183,7 @@ impl UpstreamTokens for OwnCredentials {
         })
     }
 
-    async fn provider_token(
-        &self,
-        caller: &Caller<Arc<Access>>,
-    ) -> Result<AccessToken, CredentialError> {
+    fn provider_token(&self, caller: &Caller<Arc<Access>>) -> Result<AccessToken, CredentialError> {
         // Absent when the resource's credential was another one while the token was issued: a refresh mends it.
         caller
             .extra()

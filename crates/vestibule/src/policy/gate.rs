@@ -27,13 +27,14 @@ use crate::metrics::labels::Operation;
 /// is sent to an upstream without.
 #[derive(Debug)]
 pub struct Permit {
-    filter: Option<Filter>,
+    /// Boxed, because most requests have none.
+    filter: Option<Box<Filter>>,
     /// What the body asks for, when it was read.
     operation: Option<Operation>,
 }
 
 impl Permit {
-    fn with(filter: Option<Filter>) -> Self {
+    fn with(filter: Option<Box<Filter>>) -> Self {
         Self {
             filter,
             operation: None,
@@ -120,7 +121,7 @@ impl Policy {
                     ..filter(subject, true, Value::Null)
                 };
                 let request = without_body(request);
-                return Ok((Permit::with(Some(filter)), request));
+                return Ok((Permit::with(Some(Box::new(filter))), request));
             }
             Method::DELETE | Method::HEAD | Method::OPTIONS => {
                 return Ok((Permit::with(None), without_body(request)));
@@ -146,9 +147,11 @@ impl Policy {
             Incoming::One(message) => message.id.clone().unwrap_or_default(),
             Incoming::Batch(_) => Value::Null,
         };
-        let filter = (lists || searches).then(|| Filter {
-            modern,
-            ..filter(subject, searches, id)
+        let filter = (lists || searches).then(|| {
+            Box::new(Filter {
+                modern,
+                ..filter(subject, searches, id)
+            })
         });
         let operation = Some(match &incoming {
             Incoming::Batch(_) => Operation::Batch,

@@ -68,7 +68,7 @@ where
             return Err(problem::forbidden_here());
         }
         let tokens = &self.proxy.tokens;
-        let credential = credential::header_for(&self.route.credential, tokens, &caller).await;
+        let credential = credential::header_for(&self.route.credential, tokens, &caller);
         let told = credential.and_then(|credential| {
             let identity = credential::identity_for(&self.route.identity, tokens, &caller)?;
             Ok((credential, identity))

@@ -1,7 +1,6 @@
 //! What the upstream receives instead of the client's token (design §1 "Credential"; T18: the client's own never travels).
 
 use std::fmt;
-use std::future::Future;
 
 use http::{HeaderName, HeaderValue, header};
 use thiserror::Error;
@@ -89,7 +88,7 @@ pub trait UpstreamTokens: Send + Sync + 'static {
         &self,
         caller: &Caller<Self::Extra>,
         audience: &str,
-    ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
+    ) -> Result<AccessToken, CredentialError>;
 
     /// The identity token of `caller`, as text of a header.
     fn identity_token(
@@ -99,10 +98,7 @@ pub trait UpstreamTokens: Send + Sync + 'static {
     ) -> Result<String, CredentialError>;
 
     /// The provider's access token of `caller`.
-    fn provider_token(
-        &self,
-        caller: &Caller<Self::Extra>,
-    ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
+    fn provider_token(&self, caller: &Caller<Self::Extra>) -> Result<AccessToken, CredentialError>;
 
     /// A question for as long as a stream of `caller` lives: are they still let in, but for the time of their token? It
     /// should hold little, because there may be many streams.
@@ -110,7 +106,7 @@ pub trait UpstreamTokens: Send + Sync + 'static {
 }
 
 /// The header to add to an upstream request.
-pub(super) async fn header_for<T: UpstreamTokens>(
+pub(super) fn header_for<T: UpstreamTokens>(
     credential: &Credential,
     tokens: &T,
     caller: &Caller<T::Extra>,
@@ -121,8 +117,8 @@ pub(super) async fn header_for<T: UpstreamTokens>(
         #[cfg(feature = "aws")]
         Credential::SigV4(_) => return Ok(None),
         Credential::Header { name, value } => return Ok(Some((name.clone(), value.clone()))),
-        Credential::VestibuleToken { audience } => tokens.vestibule_token(caller, audience).await?,
-        Credential::ProviderToken => tokens.provider_token(caller).await?,
+        Credential::VestibuleToken { audience } => tokens.vestibule_token(caller, audience)?,
+        Credential::ProviderToken => tokens.provider_token(caller)?,
     };
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
         .map_err(|_| CredentialError::SignInAgain)?;

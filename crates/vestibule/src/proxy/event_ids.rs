@@ -15,8 +15,8 @@ use thiserror::Error;
 use vestibule_guard::Caller;
 use vestibule_oauth::url::ResourceUri;
 
-use super::rewrite;
 use super::session::{Principal, Sessions};
+use super::{Route, rewrite};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Longest line with an id, in bytes. A longer one does not pass: its event cannot be asked for again.
@@ -34,7 +34,16 @@ pub(super) struct EventIds<'a, X> {
     pub(super) caller: &'a Caller<X>,
 }
 
-impl<X> EventIds<'_, X> {
+impl<'a, X> EventIds<'a, X> {
+    /// `None` where the operator leaves events to the server.
+    pub(super) fn of(route: &'a Route, caller: &'a Caller<X>) -> Option<Self> {
+        Some(Self {
+            sessions: route.sessions.as_ref()?,
+            resource: &route.resource.uri,
+            caller,
+        })
+    }
+
     fn principal(&self) -> Principal {
         self.sessions
             .principal("mcp events", self.resource, self.caller)

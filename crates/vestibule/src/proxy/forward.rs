@@ -1,13 +1,15 @@
 //! One exchange with the upstream: build the request, stream it, judge the answer, stream that (design laws 10 and 11).
 
-use axum::body::Body;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use http::{Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use thiserror::Error;
 use tokio::time::Instant;
-use vestibule_guard::fetch::FetchError;
+use vestibule_guard::fetch::{FetchError, Streaming};
 use vestibule_guard::{Caller, Refusal};
 
 use super::credential::{self, CredentialError, UpstreamTokens};
@@ -17,7 +19,7 @@ use super::path::PathRefusal;
 use super::rewrite::Verdict;
 use super::session::{self, UnknownSession};
 use super::signing::{self, UnreadBody};
-use super::upload::Upload;
+use super::upload::{Progress, Upload};
 use super::{Proxy, Route, headers, living, path, problem, rewrite};
 use crate::metrics::labels::UpstreamOutcome;
 use crate::policy::{FilterError, Permit};
@@ -30,7 +32,7 @@ pub(super) const EVENT_OF_ANOTHER: &str = "event_of_another";
 
 /// Why the client gets an answer of ours.
 #[derive(Debug, Error)]
-enum ForwardError {
+pub(super) enum ForwardError {
     #[error("path refused: {0}")]
     Path(#[from] PathRefusal),
     #[error("method refused")]
@@ -92,84 +94,99 @@ impl ForwardError {
     }
 }
 
+/// The answer of the upstream, made fit for the client.
 pub(super) async fn forward<T: UpstreamTokens>(
     proxy: &Proxy<T>,
     route: &Route,
     caller: &Caller<T::Extra>,
     permit: Permit,
-    handles: Option<Handles>,
+    handles: Option<Box<Handles>>,
     request: Request,
-) -> Response {
-    match exchange(proxy, route, caller, permit, handles, request).await {
-        Ok(response) => response,
-        Err(error) => {
-            let reference = ReferenceId::new(proxy.random.as_ref());
-            tracing::warn!(
-                reference = %reference, path = %route.path, upstream = route.upstream.authority(),
-                reason = error.reason(), cause = %error,
-                "request not forwarded"
-            );
-            let told = Told::new(reference, error.reason());
-            told.on(explain(route, error, reference))
-        }
+) -> Result<Response, ForwardError> {
+    // TRACE would show the client the credential that we add.
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        return Err(ForwardError::Method);
     }
+    let listening = living::is_listening(request.method(), request.headers());
+    let watched = request.method() != Method::HEAD;
+    let (request, body) = if route.credential.signs_requests() {
+        // Boxed, as all that is rare: the future of every request has room for it otherwise.
+        Box::pin(signing::read_body(
+            &route.credential,
+            request,
+            route.header_timeout,
+        ))
+        .await?
+    } else {
+        (request, Bytes::new())
+    };
+    let (upstream, progress) = outgoing(proxy, route, caller, &permit, request)?;
+    let upstream = if route.credential.signs_requests() {
+        Box::pin(signing::sign(route, upstream, body)).await?
+    } else {
+        upstream
+    };
+    let response = exchange(proxy, route, upstream, &progress).await?;
+    let mut answer = incoming(proxy, route, caller, response)?;
+    if let Some(ids) = EventIds::of(route, caller).filter(|_| watched) {
+        answer = ids.close(answer);
+    }
+    answer = permit.apply(answer).await?;
+    if let Some(handles) = handles.filter(|_| watched) {
+        answer = Box::pin(handles.close(answer)).await?;
+    }
+    if watched {
+        answer = living::watch(proxy, route, caller, listening, answer);
+    }
+    Ok(answer)
 }
 
-async fn exchange<T: UpstreamTokens>(
+/// The request as the upstream gets it: of the client's only method, headers and body travel on.
+fn outgoing<T: UpstreamTokens>(
     proxy: &Proxy<T>,
     route: &Route,
     caller: &Caller<T::Extra>,
-    permit: Permit,
-    handles: Option<Handles>,
+    permit: &Permit,
     request: Request,
-) -> Result<Response, ForwardError> {
+) -> Result<(http::Request<Upload>, Arc<Progress>), ForwardError> {
     let (client, body) = request.into_parts();
-    // TRACE would show the client the credential that we add.
-    if matches!(client.method, Method::TRACE | Method::CONNECT) {
-        return Err(ForwardError::Method);
-    }
     let target = path::target(&route.path, &route.upstream, &client.uri)?;
     let too_large = ForwardError::TooLarge(route.max_body_bytes);
-    let (body, signed) =
-        signing::body_to_sign(&route.credential, body, route.header_timeout).await?;
     let (upload, progress) = Upload::new(body, route.max_body_bytes).ok_or(too_large)?;
-    let listening = living::is_listening(&client.method, &client.headers);
-    let watched = client.method != Method::HEAD;
-    let secret = credential::header_for(&route.credential, &proxy.tokens, caller).await?;
+    let secret = credential::header_for(&route.credential, &proxy.tokens, caller)?;
     let identity = credential::identity_for(&route.identity, &proxy.tokens, caller)?;
 
-    // A new request: of the client's only method, headers and body travel on.
     let mut upstream = http::Request::new(upload);
-    let method = client.method;
-    *upstream.method_mut() = method.clone();
     *upstream.uri_mut() = target;
     *upstream.version_mut() = Version::HTTP_11;
     *upstream.headers_mut() = client.headers;
+    let headers = upstream.headers_mut();
     let ours = route.credential.header().into_iter();
-    headers::for_upstream(upstream.headers_mut(), ours.chain(route.identity.names()));
-    session::drop_lookalikes(upstream.headers_mut());
-    let event_ids = route.sessions.as_ref().map(|sessions| EventIds {
-        sessions,
-        resource: &route.resource.uri,
-        caller,
-    });
-    if let Some(ids) = &event_ids {
-        ids.sessions
-            .open(ids.resource, caller, upstream.headers_mut())?;
-        ids.open(&method, upstream.headers_mut())?;
+    headers::for_upstream(headers, ours.chain(route.identity.names()));
+    session::drop_lookalikes(headers);
+    if let Some(ids) = EventIds::of(route, caller) {
+        ids.sessions.open(ids.resource, caller, headers)?;
+        ids.open(&client.method, headers)?;
     }
-    permit.prepare(upstream.headers_mut());
+    permit.prepare(headers);
     let told = identity
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
     for (name, value) in told.chain(secret) {
-        upstream.headers_mut().insert(name, value);
+        headers.insert(name, value);
     }
-    let told: Vec<_> = route.identity.names().cloned().collect();
-    signing::sign(&route.credential, &mut upstream, &signed, &told).await?;
+    *upstream.method_mut() = client.method;
+    Ok((upstream, progress))
+}
 
-    let watch = proxy.watch.as_ref();
-    let durations = watch.map(|watch| &watch.metrics.upstream_durations);
+/// Sends a request and waits for the head of the answer, as long as something moves.
+async fn exchange<T>(
+    proxy: &Proxy<T>,
+    route: &Route,
+    upstream: http::Request<Upload>,
+    progress: &Progress,
+) -> Result<Response<Streaming>, ForwardError> {
+    let durations = (proxy.watch.as_ref()).map(|watch| &watch.metrics.upstream_durations);
     let now = Instant::now();
     let abandoned = (UpstreamOutcome::Abandoned,);
     let timing = durations.map(|durations| durations.begun(now.into_std(), abandoned));
@@ -187,8 +204,16 @@ async fn exchange<T: UpstreamTokens>(
     if let Some(timing) = timing {
         timing.end((outcome(&response),));
     }
-    let response = response?;
+    response
+}
 
+/// The answer with a head of ours.
+fn incoming<T: UpstreamTokens>(
+    proxy: &Proxy<T>,
+    route: &Route,
+    caller: &Caller<T::Extra>,
+    response: Response<Streaming>,
+) -> Result<Response, ForwardError> {
     let (mut parts, body) = response.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ForwardError::Switched);
@@ -201,6 +226,7 @@ async fn exchange<T: UpstreamTokens>(
     if let Some(sessions) = &route.sessions {
         sessions.close(&route.resource.uri, caller, &mut parts.headers);
     }
+    let watch = proxy.watch.as_ref();
     let stream = watch.filter(|_| rewrite::is_event_stream(&parts.headers));
     let body = match stream.map(|watch| watch.metrics.active_streams.up()) {
         None => Body::new(body),
@@ -213,17 +239,23 @@ async fn exchange<T: UpstreamTokens>(
     let mut answer = Response::new(body);
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
-    if let Some(ids) = event_ids.filter(|_| watched) {
-        answer = ids.close(answer);
-    }
-    answer = permit.apply(answer).await?;
-    if let Some(handles) = handles.filter(|_| watched) {
-        answer = Box::pin(handles.close(answer)).await?;
-    }
-    if watched {
-        answer = living::watch(proxy, route, caller, listening, answer);
-    }
     Ok(answer)
+}
+
+/// What the client gets when there is no such answer.
+pub(super) fn refuse<T: UpstreamTokens>(
+    proxy: &Proxy<T>,
+    route: &Route,
+    error: ForwardError,
+) -> Response {
+    let reference = ReferenceId::new(proxy.random.as_ref());
+    tracing::warn!(
+        reference = %reference, path = %route.path, upstream = route.upstream.authority(),
+        reason = error.reason(), cause = %error,
+        "request not forwarded"
+    );
+    let told = Told::new(reference, error.reason());
+    told.on(explain(route, error, reference))
 }
 
 fn outcome<B>(response: &Result<Response<B>, ForwardError>) -> UpstreamOutcome {

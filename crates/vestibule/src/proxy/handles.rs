@@ -64,15 +64,16 @@ pub(super) struct Handles {
 
 impl Handles {
     /// `None` where the operator leaves them to the server.
-    pub(super) fn of<X>(route: &Route, caller: &Caller<X>) -> Option<Self> {
+    pub(super) fn of<X>(route: &Route, caller: &Caller<X>) -> Option<Box<Self>> {
         let limits = route.handles?;
         let sessions: &Sessions = route.sessions.as_ref()?;
         let uri = &route.resource.uri;
-        Some(Self {
+        // Boxed, because most requests have none.
+        Some(Box::new(Self {
             tasks: sessions.principal("mcp tasks", uri, caller),
             states: sessions.principal("mcp request state", uri, caller),
             limits,
-        })
+        }))
     }
 
     /// The request with the server's own handles in the place of ours.

@@ -159,6 +159,7 @@ impl<T: UpstreamTokens> Proxy<T> {
                 self.allowed(route, caller, operation, &source);
                 let response =
                     forward::forward(self, route, caller, permit, handles, request).await;
+                let response = response.unwrap_or_else(|error| forward::refuse(self, route, error));
                 if Told::of(&response).is_some_and(|told| {
                     [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason)
                 }) {

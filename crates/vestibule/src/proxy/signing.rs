@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http::{HeaderMap, HeaderName, Request};
+use axum::extract::Request;
+use http::HeaderMap;
+#[cfg(feature = "aws")]
+use http::HeaderName;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use thiserror::Error;
 
+use super::Route;
 use super::credential::{Credential, CredentialError};
 
 /// Why a body that must be signed is not there.
@@ -21,46 +25,49 @@ pub(super) enum UnreadBody {
     Broken,
 }
 
-/// The body to send, and what of it is to be signed.
-pub(super) async fn body_to_sign(
+/// The request with its body read where that is to be signed, and what is to be signed of it.
+pub(super) async fn read_body(
     credential: &Credential,
-    body: Body,
+    request: Request,
     patience: Duration,
-) -> Result<(Body, Bytes), UnreadBody> {
+) -> Result<(Request, Bytes), UnreadBody> {
     let Some(limit) = credential.signs_bodies_up_to() else {
-        return Ok((body, Bytes::new()));
+        return Ok((request, Bytes::new()));
     };
-    // Apart, because the future of every request has room for it otherwise.
-    let reading = Box::pin(Limited::new(body, limit).collect());
+    let (parts, body) = request.into_parts();
+    let reading = Limited::new(body, limit).collect();
     match tokio::time::timeout(patience, reading).await {
         Ok(Ok(whole)) => {
             let whole = whole.to_bytes();
-            Ok((Body::from(whole.clone()), whole))
+            let request = Request::from_parts(parts, Body::from(whole.clone()));
+            Ok((request, whole))
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UnreadBody::TooLong(limit)),
         Ok(Err(_)) | Err(_) => Err(UnreadBody::Broken),
     }
 }
 
-/// Signs a request that is complete otherwise. `told` are the headers of ours about the caller.
+/// Signs a request that is complete otherwise.
 pub(super) async fn sign<B>(
-    credential: &Credential,
-    request: &mut Request<B>,
-    body: &[u8],
-    told: &[HeaderName],
-) -> Result<(), CredentialError> {
-    match credential {
+    route: &Route,
+    request: http::Request<B>,
+    body: Bytes,
+) -> Result<http::Request<B>, CredentialError> {
+    match &route.credential {
         #[cfg(feature = "aws")]
         Credential::SigV4(signer) => {
-            let signed = Box::pin(signer.sign(request, body, told)).await;
+            let mut request = request;
+            let told: Vec<HeaderName> = route.identity.names().cloned().collect();
+            let signed = signer.sign(&mut request, &body, &told).await;
             signed.map_err(|error| {
                 tracing::error!(reason = "sigv4", cause = %error, "the request to the upstream was not signed");
                 CredentialError::Unavailable
-            })
+            })?;
+            Ok(request)
         }
         _ => {
-            let _ = (request, body, told);
-            Ok(())
+            let _ = body;
+            Ok(request)
         }
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct Tokens(Times);
 impl UpstreamTokens for Tokens {
     type Extra = ();
 
-    async fn vestibule_token(
+    fn vestibule_token(
         &self,
         caller: &Caller<()>,
         audience: &str,
@@ -104,7 +104,7 @@ impl UpstreamTokens for Tokens {
         Ok(format!("signed.{}.{}", token.audience, caller.subject()))
     }
 
-    async fn provider_token(&self, caller: &Caller<()>) -> Result<AccessToken, CredentialError> {
+    fn provider_token(&self, caller: &Caller<()>) -> Result<AccessToken, CredentialError> {
         match caller.subject() {
             "nobody" => Err(CredentialError::SignInAgain),
             "unlucky" => Err(CredentialError::Unavailable),
