@@ -62,13 +62,17 @@ fn is_b64token(text: &str) -> bool {
     let bare = text.trim_end_matches('=');
     // Without an early end and without a table, so that many bytes are looked at at once: a token is as good as always one,
     // and long.
-    !bare.is_empty()
-        && bare.bytes().fold(true, |good, byte| {
-            let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-            // `-`, `.`, `/` and the digits follow each other.
-            let from_dash = byte.wrapping_sub(b'-') < 13;
-            good & (letter | from_dash | (byte == b'_') | (byte == b'~') | (byte == b'+'))
-        })
+    let is_in = |byte: u8| {
+        let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
+        // `-`, `.`, `/` and the digits follow each other.
+        let from_dash = u8::from(byte.wrapping_sub(b'-') < 13);
+        letter
+            | from_dash
+            | u8::from(byte == b'_')
+            | u8::from(byte == b'~')
+            | u8::from(byte == b'+')
+    };
+    !bare.is_empty() && bare.bytes().fold(1, |good, byte| good & is_in(byte)) == 1
 }
 
 #[cfg(test)]

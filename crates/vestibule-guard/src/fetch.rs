@@ -60,7 +60,7 @@ pub struct Outbound {
 
 #[derive(Clone)]
 enum Pool {
-    Http1(Connections),
+    Http1(Box<Connections>),
     Http2(Arc<Lanes<Client<Connector, OutgoingBody>>>),
 }
 
@@ -202,7 +202,7 @@ impl Outbound {
 
     fn build(policy: AddressPolicy, connector: Connector) -> Self {
         Self {
-            pool: Pool::Http1(Connections::new(connector)),
+            pool: Pool::Http1(Box::new(Connections::new(connector))),
             policy,
         }
     }

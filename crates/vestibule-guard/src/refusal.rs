@@ -1,7 +1,7 @@
 //! What an unauthenticated or insufficient request gets: status, challenge and a JSON body (RFC 6750 §3, facts/mcp-authorization.md §3.3).
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 /// Seconds after which a client may ask again when tokens cannot be checked.
@@ -109,6 +109,8 @@ impl Refusal {
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(B::from(Bytes::from(body)));
         *response.status_mut() = self.status;
+        // Room for these and what is put to them on the way out.
+        *response.headers_mut() = HeaderMap::with_capacity(12);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -57,16 +57,13 @@ impl ReferenceId {
 /// Thirteen letters and digits of Crockford's base 32, which has no `i`, `l`, `o` and `u`.
 impl fmt::Display for ReferenceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALPHABET: [char; 32] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f', 'g',
-            'h', 'j', 'k', 'm', 'n', 'p', 'q', 'r', 's', 't', 'v', 'w', 'x', 'y', 'z',
-        ];
+        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let number = u64::from_be_bytes(self.0);
-        for shift in (0..13).rev() {
-            let digit = usize::try_from((number >> (5 * shift)) & 31).unwrap_or_default();
-            fmt::Write::write_char(f, ALPHABET.get(digit).copied().unwrap_or('0'))?;
-        }
-        Ok(())
+        let text: [u8; 13] = std::array::from_fn(|at| {
+            let digit = usize::try_from(number >> (5 * (12 - at)) & 31);
+            digit.map_or(b'0', |digit| ALPHABET[digit & 31])
+        });
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

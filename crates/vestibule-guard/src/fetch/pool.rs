@@ -66,6 +66,10 @@ struct Kept(Mutex<Free>);
 
 #[derive(Default)]
 struct Free {
+    #[expect(
+        clippy::vec_box,
+        reason = "they go out and come back with each request, and are large"
+    )]
     lines: HashMap<Place, Vec<Box<Line>>>,
     /// Whether somebody looks after them.
     attended: bool,

@@ -18,7 +18,7 @@ pub(super) enum Json<'a> {
     Bool(bool),
     Number(Number),
     Text(Cow<'a, str>),
-    List(Vec<Json<'a>>),
+    List(Vec<Self>),
     Object(Object<'a>),
 }
 

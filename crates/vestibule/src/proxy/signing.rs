@@ -58,8 +58,8 @@ pub(super) async fn sign<B>(
         Credential::SigV4(signer) => {
             let mut request = request;
             let told: Vec<HeaderName> = route.identity.names().cloned().collect();
-            let signed = signer.sign(&mut request, &body, &told).await;
-            signed.map_err(|error| {
+            let outcome = signer.sign(&mut request, &body, &told).await;
+            outcome.map_err(|error| {
                 tracing::error!(reason = "sigv4", cause = %error, "the request to the upstream was not signed");
                 CredentialError::Unavailable
             })?;
