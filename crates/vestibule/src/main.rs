@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// The system's allocator keeps what a crowd has used; this one gives it back (facts/performance.md §1.7, W7).
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     vestibule::cli::main()
 }
