@@ -19,7 +19,6 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expiry, Tracked, Watched};
@@ -90,19 +89,14 @@ impl Acceptor {
             return;
         }
         let door = self.front.door();
-        match &door.tls {
-            None => self.serve_stream(&door, stream, peer, false).await,
-            // Apart: a connection takes this much memory for as long as it is open, and so would one without TLS.
-            Some(tls) => Box::pin(self.serve_tls(&door, tls, stream, peer)).await,
-        }
-    }
-
-    async fn serve_tls(&self, door: &Door, tls: &TlsAcceptor, stream: TcpStream, peer: SocketAddr) {
+        let Some(tls) = &door.tls else {
+            return self.serve_stream(&door, stream, peer, false).await;
+        };
         let handshake = timeout(door.limits.handshake_timeout, tls.accept(stream));
         match self.drain.run_until_cancelled(handshake).await {
             Some(Ok(Ok(stream))) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.serve_stream(door, stream, peer, http2).await;
+                self.serve_stream(&door, stream, peer, http2).await;
             }
             Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "TLS handshake failed"),
             Some(Err(_)) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -129,7 +123,7 @@ impl Acceptor {
             }
         });
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));
-        let connection = pin!(door.http.serve_connection(stream, service));
+        let connection = door.http.serve_connection(stream, service);
         drive(connection, &activity, &self.drain, peer).await;
     }
 }
@@ -138,15 +132,12 @@ impl Acceptor {
 ///
 /// One timer serves all limits. It is moved forward only when it fires too early, so that a request costs no timer
 /// operation.
-async fn drive<C>(
-    mut connection: Pin<&mut C>,
-    activity: &Activity,
-    drain: &CancellationToken,
-    peer: SocketAddr,
-) where
+async fn drive<C>(connection: C, activity: &Activity, drain: &CancellationToken, peer: SocketAddr)
+where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
+    let mut connection = pin!(connection);
     let mut drained = pin!(drain.cancelled());
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut finishing = false;
