@@ -130,8 +130,8 @@ pub(crate) fn router(house: Arc<House>) -> Router {
         .with_state(house)
 }
 
-/// What a listener asks: the router, and before it the resources of a house, which are asked most and have no path in
-/// common with it.
+/// What a listener asks: the router, and before it what is asked most: the resources of a house, which have no path in
+/// common with it, and its documents.
 #[derive(Clone, Debug)]
 pub struct Entrance {
     house: Option<Arc<House>>,
@@ -157,11 +157,15 @@ impl From<&Arc<House>> for Entrance {
 impl Entrance {
     /// Answers a request.
     pub(crate) async fn answer(&self, request: Request) -> Response {
-        if let Some(house) = &self.house
-            && let Some(endpoint) = house.gateway().find(request.uri().path())
-        {
-            // Boxed, because the whole future moves with its connection otherwise: ten kilobytes, for a discovery document too.
-            return Box::pin(resource(house, endpoint, request)).await;
+        if let Some(house) = &self.house {
+            let path = request.uri().path();
+            if let Some(endpoint) = house.gateway().find(path) {
+                // Boxed, because the whole future moves with its connection otherwise: ten kilobytes, for each page too.
+                return Box::pin(resource(house, endpoint, request)).await;
+            }
+            if house.documents().publish(path) {
+                return document(house, request).await;
+            }
         }
         // A `Router` is always ready, and cloning it clones one `Arc`.
         let answered = self.router.clone().call(request).await;
@@ -186,6 +190,13 @@ async fn resource(house: &House, endpoint: &OwnEndpoint, request: Request) -> Re
     answered(house, exchange, request, inside).await
 }
 
+/// The same for a document that exists.
+async fn document(house: &House, request: Request) -> Response {
+    let exchange = Exchange::begin(house, &request);
+    let inside = |request| shared(request, async |request| discovery::answer(house, &request));
+    answered(house, exchange, request, inside).await
+}
+
 /// 405 in JSON. axum has put `Allow` there.
 async fn wrong_method() -> Response {
     json(
@@ -207,10 +218,17 @@ async fn get_only() -> Response {
 
 /// CORS for the open endpoints; the preflight is answered before anything else looks at the request.
 async fn cross_origin(request: Request, next: Next) -> Response {
+    shared(request, |request| next.run(request)).await
+}
+
+async fn shared<F: Future<Output = Response>>(
+    request: Request,
+    inside: impl FnOnce(Request) -> F,
+) -> Response {
     if request.method() == Method::OPTIONS {
         return cors::open_preflight(request.headers()).map(Body::new);
     }
-    let mut response = next.run(request).await;
+    let mut response = inside(request).await;
     cors::open_apply(response.headers_mut());
     response
 }

@@ -79,6 +79,11 @@ impl Documents {
         Self(documents)
     }
 
+    /// True when there is one at this path.
+    pub(crate) fn publish(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
     fn find(&self, path: &str) -> Option<&Document> {
         self.0.iter().find(|document| document.path == path)
     }
@@ -121,8 +126,13 @@ impl Document {
     }
 }
 
-/// Serves the document at this path, or says in JSON that there is none.
+/// The handler of [`answer`].
 pub async fn document(State(house): State<Arc<House>>, request: Request) -> Response {
+    answer(&house, &request)
+}
+
+/// The document at the path that is asked for, or a word in JSON that there is none.
+pub(crate) fn answer(house: &House, request: &Request) -> Response {
     let path = request.uri().path();
     let Some(document) = house.documents().find(path) else {
         let several = house.settings().resources.len() > 1;

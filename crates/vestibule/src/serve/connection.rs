@@ -16,9 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expiry, Tracked, Watched};
@@ -41,6 +42,9 @@ const HTTP2_STREAMS: u32 = 250;
 
 /// How long a connection may take to say goodbye after its idle time.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a connection runs over, in one type: HTTP is compiled once for both.
+type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Serves connections: a connection keeps the limits and the certificate it began with, a request the router.
 pub(super) struct Acceptor {
@@ -90,13 +94,14 @@ impl Acceptor {
         }
         let door = self.front.door();
         let Some(tls) = &door.tls else {
-            return self.serve_stream(&door, stream, peer, false).await;
+            return self.serve_stream(&door, Wire::Left(stream), peer).await;
         };
-        let handshake = timeout(door.limits.handshake_timeout, tls.accept(stream));
+        // Apart: a connection without TLS would take the memory of a handshake for as long as it is open.
+        let handshake = Box::pin(timeout(door.limits.handshake_timeout, tls.accept(stream)));
         match self.drain.run_until_cancelled(handshake).await {
             Some(Ok(Ok(stream))) => {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.serve_stream(&door, stream, peer, http2).await;
+                let stream = Wire::Right(Box::new(stream));
+                self.serve_stream(&door, stream, peer).await;
             }
             Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "TLS handshake failed"),
             Some(Err(_)) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -104,13 +109,11 @@ impl Acceptor {
         }
     }
 
-    async fn serve_stream(
-        &self,
-        door: &Door,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: SocketAddr,
-        http2: bool,
-    ) {
+    async fn serve_stream(&self, door: &Door, stream: Wire, peer: SocketAddr) {
+        let http2 = match &stream {
+            Wire::Left(_) => false,
+            Wire::Right(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        };
         let activity = Activity::new(door.limits, http2);
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             let in_flight = activity.request(request.version() == http::Version::HTTP_2);
@@ -123,7 +126,7 @@ impl Acceptor {
             }
         });
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));
-        let connection = door.http.serve_connection(stream, service);
+        let connection = pin!(door.http.serve_connection(stream, service));
         drive(connection, &activity, &self.drain, peer).await;
     }
 }
@@ -132,12 +135,15 @@ impl Acceptor {
 ///
 /// One timer serves all limits. It is moved forward only when it fires too early, so that a request costs no timer
 /// operation.
-async fn drive<C>(connection: C, activity: &Activity, drain: &CancellationToken, peer: SocketAddr)
-where
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    activity: &Activity,
+    drain: &CancellationToken,
+    peer: SocketAddr,
+) where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
-    let mut connection = pin!(connection);
     let mut drained = pin!(drain.cancelled());
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut finishing = false;
