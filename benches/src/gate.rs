@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Load, Plan};
+use crate::sign_in::{self, Agent};
 use crate::targets::{Absent, KINDS, Kind, Takes, Target, World};
 use crate::workloads::{Effort, Tokens, WORKLOADS, Work, Workload, whole};
 use crate::{Fallible, cpu_model, note, places, root};
@@ -23,8 +24,11 @@ const TOLERANCE_ELSEWHERE: f64 = 1.30;
 /// Requests under callgrind before counting begins, and while it counts.
 const WARM: usize = 400;
 const COUNTED: usize = 1500;
+/// The same for whole sign-ins and for refreshes, which are many requests or long ones.
+const WARM_FLOWS: usize = 30;
+const COUNTED_FLOWS: usize = 150;
 /// What is counted: kind and workload.
-const COUNT: [(&str, &str); 8] = [
+const COUNT: [(&str, &str); 10] = [
     ("floor", "W1"),
     ("vestibule", "W1"),
     ("vestibule-credential", "W1"),
@@ -33,6 +37,8 @@ const COUNT: [(&str, &str); 8] = [
     ("vestibule-rules", "W1"),
     ("vestibule", "W3"),
     ("vestibule", "W4"),
+    ("vestibule", "W5"),
+    ("vestibule", "W6"),
 ];
 /// What is compared with the floor: workload and kinds.
 const COMPARE: [(&str, &[&str]); 2] = [
@@ -146,22 +152,66 @@ async fn instructions(world: &World) -> Fallible<BTreeMap<String, f64>> {
             } else {
                 &few
             };
-            let plan = Plan {
-                connections: 1,
-                ..workload.plan(&target, tokens)
+            let (warm, times) = match workload.work {
+                Work::Flow | Work::Refresh => (WARM_FLOWS, COUNTED_FLOWS),
+                _ => (WARM, COUNTED),
             };
-            let load = Load::on_demand(&plan);
-            load.exactly(WARM).await?;
+            let mut worker = Worker::begin(workload, &target, tokens).await?;
+            worker.exactly(warm).await?;
             dump(&target, &base, &mut dumps)?;
-            load.exactly(COUNTED).await?;
+            worker.exactly(times).await?;
             let sum = dump(&target, &base, &mut dumps)?;
             let name = format!("{} {}", kind.name, workload.name);
-            let each = (sum / whole(COUNTED)).round();
+            let each = (sum / whole(times)).round();
             note(&format!("{name}: {each} instructions"));
             counted.insert(name, each);
         }
     }
     Ok(counted)
+}
+
+/// Who does the work of a workload, one piece after the other.
+enum Worker {
+    /// Asks on one connection.
+    Asks(Load),
+    /// Signs in as a client does.
+    SignsIn(Agent),
+    /// Refreshes what it got last.
+    Refreshes(Agent, sign_in::Tokens),
+}
+
+impl Worker {
+    async fn begin(workload: &Workload, target: &Target, tokens: &Tokens) -> Fallible<Self> {
+        let mut agent = Agent::new(target.address);
+        Ok(match workload.work {
+            Work::Flow => Self::SignsIn(agent),
+            Work::Refresh => {
+                let tokens = agent.sign_in().await?;
+                Self::Refreshes(agent, tokens)
+            }
+            _ => Self::Asks(Load::on_demand(&Plan {
+                connections: 1,
+                ..workload.plan(target, tokens)
+            })),
+        })
+    }
+
+    async fn exactly(&mut self, times: usize) -> Fallible<()> {
+        match self {
+            Self::Asks(load) => load.exactly(times).await?,
+            Self::SignsIn(agent) => {
+                for _ in 0..times {
+                    agent.sign_in().await?;
+                }
+            }
+            Self::Refreshes(agent, tokens) => {
+                for _ in 0..times {
+                    *tokens = agent.refresh(tokens).await?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn under_callgrind(world: &World, kind: &'static Kind, base: &Path) -> Fallible<Target> {

@@ -105,9 +105,12 @@ impl Refusal {
             error_description: self.description,
             reference: self.reference.as_deref(),
         };
+        let mut bytes = Vec::with_capacity(192);
         // Texts always serialise.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = Response::new(B::from(Bytes::from(body)));
+        if serde_json::to_writer(&mut bytes, &body).is_err() {
+            bytes.clear();
+        }
+        let mut response = Response::new(B::from(Bytes::from(bytes)));
         *response.status_mut() = self.status;
         // Room for these and what is put to them on the way out.
         *response.headers_mut() = HeaderMap::with_capacity(12);
