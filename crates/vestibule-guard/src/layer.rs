@@ -73,6 +73,7 @@ impl ProtectedResource {
             description: "more scopes are needed for this request",
             reason: "insufficient_scope",
             reference: None,
+            rendered: None,
         }
     }
 
@@ -103,6 +104,7 @@ impl ProtectedResource {
             description,
             reason,
             reference: None,
+            rendered: None,
         }
     }
 
@@ -152,7 +154,7 @@ impl<V: VerifyToken> Guard<V> {
         Self(Arc::new(Inner {
             resource: Arc::new(resource),
             verifier,
-            no_credentials,
+            no_credentials: no_credentials.prepared(),
         }))
     }
 
@@ -215,6 +217,7 @@ fn refuse(resource: &ProtectedResource, refusal: TokenRefusal) -> Refusal {
             description: "the token cannot be checked at the moment",
             reason: refusal.reason(),
             reference: None,
+            rendered: None,
         },
     }
 }

@@ -20,14 +20,14 @@ pub struct Refusal {
     pub(crate) description: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) reference: Option<String>,
+    /// The body without the reference, if it was rendered before it was needed.
+    pub(crate) rendered: Option<Bytes>,
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
     error: &'a str,
     error_description: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
 }
 
 impl Refusal {
@@ -40,6 +40,7 @@ impl Refusal {
             description,
             reason,
             reference: None,
+            rendered: None,
         }
     }
 
@@ -52,6 +53,7 @@ impl Refusal {
             description: "there is no such document",
             reason: "no_such_document",
             reference: None,
+            rendered: None,
         }
     }
 
@@ -67,6 +69,7 @@ impl Refusal {
             description: "this server is set up wrongly",
             reason: "no_guard",
             reference: None,
+            rendered: None,
         }
     }
 
@@ -98,19 +101,40 @@ impl Refusal {
         self
     }
 
-    /// The response, the same for every method.
-    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+    /// The same, for what is refused again and again.
+    pub(crate) fn prepared(mut self) -> Self {
+        self.rendered = Some(self.render());
+        self
+    }
+
+    fn render(&self) -> Bytes {
         let body = Body {
             error: self.error,
             error_description: self.description,
-            reference: self.reference.as_deref(),
         };
-        let mut bytes = Vec::with_capacity(192);
         // Texts always serialise.
-        if serde_json::to_writer(&mut bytes, &body).is_err() {
-            bytes.clear();
+        Bytes::from(serde_json::to_vec(&body).unwrap_or_default())
+    }
+
+    /// The JSON object, with the reference as its last member if there is one.
+    fn body(&self) -> Bytes {
+        let plain = self.rendered.clone().unwrap_or_else(|| self.render());
+        let (Some(reference), Some(open)) = (&self.reference, plain.strip_suffix(b"}")) else {
+            return plain;
+        };
+        let mut body = Vec::with_capacity(plain.len() + reference.len() + 20);
+        body.extend_from_slice(open);
+        body.extend_from_slice(b",\"reference\":");
+        if serde_json::to_writer(&mut body, reference).is_err() {
+            return plain;
         }
-        let mut response = Response::new(B::from(Bytes::from(bytes)));
+        body.push(b'}');
+        Bytes::from(body)
+    }
+
+    /// The response, the same for every method.
+    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+        let mut response = Response::new(B::from(self.body()));
         *response.status_mut() = self.status;
         // Room for these and what is put to them on the way out.
         *response.headers_mut() = HeaderMap::with_capacity(12);
@@ -138,3 +162,30 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_the_same_whether_it_was_prepared_or_not_and_a_reference_cannot_break_out_of_it() {
+        let refusal = Refusal::denied("not \"you\"", "test");
+        for refusal in [refusal.clone(), refusal.prepared()] {
+            for reference in [None, Some("0123456789abc"), Some("\",\"error\":\"\\")] {
+                let told = match reference {
+                    Some(reference) => refusal.clone().referenced(reference),
+                    None => refusal.clone(),
+                };
+                let body: Bytes = told.into_response::<Bytes>().into_body();
+                let mut expected =
+                    json!({ "error": "access_denied", "error_description": "not \"you\"" });
+                if let Some(reference) = reference {
+                    expected["reference"] = reference.into();
+                }
+                assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+            }
+        }
+    }
+}

@@ -27,6 +27,7 @@ use crate::limits::{Limited, enforce};
 use crate::metrics::Exchange;
 use crate::metrics::labels::Route;
 use crate::pages::{self, landing};
+use crate::serve::PeerAddr;
 use crate::{authz, health};
 
 /// Builds the router.
@@ -155,17 +156,20 @@ impl From<&Arc<House>> for Entrance {
 }
 
 impl Entrance {
-    /// Answers a request.
-    pub(crate) async fn answer(&self, request: Request) -> Response {
-        if let Some(house) = &self.house {
-            let path = request.uri().path();
-            if let Some(endpoint) = house.gateway().find(path) {
-                // Boxed, because the whole future moves with its connection otherwise: ten kilobytes, for each page too.
-                return Box::pin(resource(house, endpoint, request)).await;
-            }
-            if house.documents().publish(path) {
-                return document(house, request).await;
-            }
+    /// Answers a request of this peer.
+    pub(crate) async fn answer(&self, peer: PeerAddr, mut request: Request) -> Response {
+        if let Some(house) = &self.house
+            && is_read(request.method())
+            && house.documents().publish(request.uri().path())
+        {
+            return document(house, &request);
+        }
+        request.extensions_mut().insert(peer);
+        if let Some(house) = &self.house
+            && let Some(endpoint) = house.gateway().find(request.uri().path())
+        {
+            // Boxed, because the whole future is part of its connection otherwise: ten kilobytes, for each page too.
+            return Box::pin(resource(house, endpoint, request)).await;
         }
         // A `Router` is always ready, and cloning it clones one `Arc`.
         let answered = self.router.clone().call(request).await;
@@ -190,11 +194,17 @@ async fn resource(house: &House, endpoint: &OwnEndpoint, request: Request) -> Re
     answered(house, exchange, request, inside).await
 }
 
-/// The same for a document that exists.
-async fn document(house: &House, request: Request) -> Response {
-    let exchange = Exchange::begin(house, &request);
-    let inside = |request| shared(request, async |request| discovery::answer(house, &request));
-    answered(house, exchange, request, inside).await
+/// The same for a document that exists: nothing in it waits for anything.
+fn document(house: &House, request: &Request) -> Response {
+    let exchange = Exchange::begin(house, request);
+    let response = refused(house, request).unwrap_or_else(|| {
+        let mut response = discovery::answer(house, request);
+        cors::open_apply(response.headers_mut());
+        finish(house, response.headers_mut());
+        response
+    });
+    exchange.end(house, &response);
+    response
 }
 
 /// 405 in JSON. axum has put `Allow` there.
@@ -218,17 +228,10 @@ async fn get_only() -> Response {
 
 /// CORS for the open endpoints; the preflight is answered before anything else looks at the request.
 async fn cross_origin(request: Request, next: Next) -> Response {
-    shared(request, |request| next.run(request)).await
-}
-
-async fn shared<F: Future<Output = Response>>(
-    request: Request,
-    inside: impl FnOnce(Request) -> F,
-) -> Response {
     if request.method() == Method::OPTIONS {
         return cors::open_preflight(request.headers()).map(Body::new);
     }
-    let mut response = inside(request).await;
+    let mut response = next.run(request).await;
     cors::open_apply(response.headers_mut());
     response
 }
@@ -254,6 +257,11 @@ async fn answered<F: Future<Output = Response>>(
     };
     exchange.end(house, &response);
     response
+}
+
+/// True for the methods that change nothing and have an answer of their own.
+fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
 }
 
 /// The answer to a request that did not come through the front, if there is a secret between us, and to one for another

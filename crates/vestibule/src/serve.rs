@@ -10,6 +10,7 @@ mod descriptors;
 mod front;
 mod listen;
 mod tls;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ use super::ServeLimits;
 #[derive(Debug)]
 pub(super) struct Activity {
     limits: ServeLimits,
+    http2: bool,
     state: Mutex<State>,
     /// Wakes the connection when its last request ended in another task (HTTP/2 only).
     waker: AtomicWaker,
@@ -30,7 +31,6 @@ struct State {
     /// When the phase began. Taken when somebody asks, so that an ordinary request reads the clock once.
     since: Option<Instant>,
     requests: usize,
-    http2: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,10 @@ impl Activity {
             phase: Phase::Header,
             since: Some(Instant::now()),
             requests: 0,
-            http2,
         };
         Arc::new(Self {
             limits,
+            http2,
             state: Mutex::new(state),
             waker: AtomicWaker::new(),
         })
@@ -88,9 +88,8 @@ impl Activity {
     }
 
     /// A request has arrived. It is in flight until the returned value is dropped.
-    pub(super) fn request(self: &Arc<Self>, http2: bool) -> InFlight {
+    pub(super) fn request(self: &Arc<Self>) -> InFlight {
         let mut state = self.lock();
-        state.http2 |= http2;
         state.requests += 1;
         state.phase = Phase::Busy;
         state.since = None;
@@ -100,14 +99,11 @@ impl Activity {
 
     /// Bytes arrived. Between requests of HTTP/1 they begin a header; HTTP/2 has other things to say.
     fn read(&self, bytes: &[u8]) {
-        let mut state = self.lock();
-        if state.http2 {
+        if self.http2 {
             return;
         }
-        if state.phase == Phase::Header && bytes.starts_with(b"PRI * HTTP/2") {
-            state.http2 = true;
-            state.phase = Phase::Idle;
-        } else if state.phase == Phase::Idle && !bytes.is_empty() {
+        let mut state = self.lock();
+        if state.phase == Phase::Idle && !bytes.is_empty() {
             state.phase = Phase::Header;
             state.since = None;
         }
@@ -115,8 +111,11 @@ impl Activity {
 
     /// Bytes left. Between requests of HTTP/1 they are the end of a response to a slow reader.
     fn written(&self) {
+        if self.http2 {
+            return;
+        }
         let mut state = self.lock();
-        if state.phase == Phase::Idle && !state.http2 {
+        if state.phase == Phase::Idle {
             state.since = None;
         }
     }
@@ -129,9 +128,8 @@ impl Activity {
         }
         state.phase = Phase::Idle;
         state.since = None;
-        let http2 = state.http2;
         drop(state);
-        if http2 {
+        if self.http2 {
             self.waker.wake();
         }
     }

@@ -1,8 +1,9 @@
-//! One connection from accept to close: TLS, HTTP/1.1 or HTTP/2, time limits and graceful shutdown.
+//! One connection from accept to close: HTTP/1.1 or HTTP/2, time limits and graceful shutdown.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::ops::DerefMut;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,19 +12,18 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_rustls::server::TlsStream;
-use tokio_util::either::Either;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expiry, Tracked, Watched};
 use super::front::{Door, Front};
+use super::wire::{self, Wire};
 use super::{PeerAddr, ServeLimits};
 
 /// A connection whose peer has gone without a word (a closed laptop) is noticed after about two minutes; without this an
@@ -43,9 +43,6 @@ const HTTP2_STREAMS: u32 = 250;
 /// How long a connection may take to say goodbye after its idle time.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a connection runs over, in one type: HTTP is compiled once for both.
-type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
 /// Serves connections: a connection keeps the limits and the certificate it began with, a request the router.
 pub(super) struct Acceptor {
     front: Arc<Front>,
@@ -53,23 +50,31 @@ pub(super) struct Acceptor {
 }
 
 /// What speaks HTTP on a connection with these limits.
-pub(super) fn http(limits: &ServeLimits) -> auto::Builder<TokioExecutor> {
-    let max_header_bytes = limits.max_header_bytes.max(8 << 10);
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        // `Activity` bounds headers and idleness apart; hyper has one timer for both.
-        .header_read_timeout(None)
-        // A client that goes away takes its handler with it.
-        .half_close(false)
-        .max_buf_size(max_header_bytes);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX));
-    http
+pub(super) struct Http {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Http {
+    pub(super) fn new(limits: &ServeLimits) -> Self {
+        let max_header_bytes = limits.max_header_bytes.max(8 << 10);
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            // `Activity` bounds headers and idleness apart; hyper has one timer for both.
+            .header_read_timeout(None)
+            // A client that goes away takes its handler with it.
+            .half_close(false)
+            .max_buf_size(max_header_bytes);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING_INTERVAL)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX));
+        Self { http1, http2 }
+    }
 }
 
 impl Acceptor {
@@ -93,41 +98,35 @@ impl Acceptor {
             return;
         }
         let door = self.front.door();
-        let Some(tls) = &door.tls else {
-            return self.serve_stream(&door, Wire::Left(stream), peer).await;
-        };
-        // Apart: a connection without TLS would take the memory of a handshake for as long as it is open.
-        let handshake = Box::pin(timeout(door.limits.handshake_timeout, tls.accept(stream)));
-        match self.drain.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(stream))) => {
-                let stream = Wire::Right(Box::new(stream));
-                self.serve_stream(&door, stream, peer).await;
-            }
-            Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "TLS handshake failed"),
-            Some(Err(_)) => tracing::debug!(%peer, "TLS handshake took too long"),
+        // Apart: the connection would take the memory of a handshake for as long as it is open.
+        let opening = Box::pin(wire::open(stream, door.tls.as_ref(), &door.limits));
+        match self.drain.run_until_cancelled(opening).await {
+            Some(Ok((wire, http2))) => self.converse(&door, wire, http2, peer).await,
+            Some(Err(error)) => tracing::debug!(%error, %peer, "a connection did not come about"),
             None => {}
         }
     }
 
-    async fn serve_stream(&self, door: &Door, stream: Wire, peer: SocketAddr) {
-        let http2 = match &stream {
-            Wire::Left(_) => false,
-            Wire::Right(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
-        };
+    /// Answers what is asked on a connection.
+    async fn converse(&self, door: &Door, wire: Wire, http2: bool, peer: SocketAddr) {
         let activity = Activity::new(door.limits, http2);
-        let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            let in_flight = activity.request(request.version() == http::Version::HTTP_2);
-            request.extensions_mut().insert(PeerAddr(peer));
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            let in_flight = activity.request();
             let request: Request = request.map(Body::new);
             let entrance = self.front.entrance();
             async move {
-                let response = entrance.answer(request).await;
+                let response = entrance.answer(PeerAddr(peer), request).await;
                 Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
             }
         });
-        let stream = TokioIo::new(Watched::new(stream, activity.clone()));
-        let connection = pin!(door.http.serve_connection(stream, service));
-        drive(connection, &activity, &self.drain, peer).await;
+        let stream = TokioIo::new(Watched::new(wire, activity.clone()));
+        if http2 {
+            let connection = Box::pin(door.http.http2.serve_connection(stream, service));
+            Box::pin(drive(connection, &activity, &self.drain, peer)).await;
+        } else {
+            let connection = pin!(door.http.http1.serve_connection(stream, service));
+            drive(connection, &activity, &self.drain, peer).await;
+        }
     }
 }
 
@@ -136,7 +135,7 @@ impl Acceptor {
 /// One timer serves all limits. It is moved forward only when it fires too early, so that a request costs no timer
 /// operation.
 async fn drive<C>(
-    mut connection: Pin<&mut C>,
+    mut connection: Pin<impl DerefMut<Target = C>>,
     activity: &Activity,
     drain: &CancellationToken,
     peer: SocketAddr,

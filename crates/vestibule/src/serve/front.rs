@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::ServeLimits;
-use super::connection;
+use super::connection::Http;
 use crate::House;
 use crate::metrics::table::{Level, Table, Up};
 use crate::routes::Entrance;
@@ -27,7 +25,7 @@ pub struct Front {
 pub(super) struct Door {
     pub(super) limits: ServeLimits,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) http: auto::Builder<TokioExecutor>,
+    pub(super) http: Http,
 }
 
 impl Front {
@@ -103,7 +101,7 @@ impl Front {
 impl Door {
     fn new(limits: ServeLimits, tls: Option<Arc<ServerConfig>>) -> Self {
         Self {
-            http: connection::http(&limits),
+            http: Http::new(&limits),
             limits,
             tls: tls.map(TlsAcceptor::from),
         }
