@@ -1,5 +1,7 @@
 //! What an unauthenticated or insufficient request gets: status, challenge and a JSON body (RFC 6750 §3, facts/mcp-authorization.md §3.3).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -19,9 +21,9 @@ pub struct Refusal {
     pub(crate) error: &'static str,
     pub(crate) description: &'static str,
     pub(crate) reason: &'static str,
-    pub(crate) reference: Option<String>,
+    pub(crate) reference: Option<Box<str>>,
     /// The body without the reference, if it was rendered before it was needed.
-    pub(crate) rendered: Option<Bytes>,
+    pub(crate) rendered: Option<Arc<Bytes>>,
 }
 
 #[derive(Serialize)]
@@ -97,13 +99,13 @@ impl Refusal {
     /// The same with a reference id in the body, under which the log has the cause.
     #[must_use]
     pub fn referenced(mut self, reference: impl Into<String>) -> Self {
-        self.reference = Some(reference.into());
+        self.reference = Some(reference.into().into_boxed_str());
         self
     }
 
     /// The same, for what is refused again and again.
     pub(crate) fn prepared(mut self) -> Self {
-        self.rendered = Some(self.render());
+        self.rendered = Some(Arc::new(self.render()));
         self
     }
 
@@ -118,7 +120,10 @@ impl Refusal {
 
     /// The JSON object, with the reference as its last member if there is one.
     fn body(&self) -> Bytes {
-        let plain = self.rendered.clone().unwrap_or_else(|| self.render());
+        let plain = match &self.rendered {
+            Some(rendered) => Bytes::clone(rendered),
+            None => self.render(),
+        };
         let (Some(reference), Some(open)) = (&self.reference, plain.strip_suffix(b"}")) else {
             return plain;
         };

@@ -61,13 +61,21 @@ mod tests {
 
     use super::*;
 
+    /// A client and what the server has of it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the other end is the test's own listener"
+    )]
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        (client.unwrap(), accepted.unwrap().0)
+    }
+
     /// What is found of a client that sends these pieces, one after the other, and then hangs up.
     async fn found(pieces: &[&[u8]]) -> bool {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (mut client, stream) = connection().await;
         let says = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();
@@ -90,11 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_says_part_of_a_preface_and_no_more_has_its_time() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (mut client, stream) = connection().await;
         client.write_all(b"PRI").await.unwrap();
         let long = Duration::from_secs(60);
         let limits = ServeLimits {
