@@ -14,9 +14,6 @@ pub(crate) const TARGET_CPU: usize = 1;
 /// The CPU of everything else.
 pub(crate) const LOAD_CPU: usize = 0;
 
-/// Kernel ticks of one second (`getconf CLK_TCK`; 100 on every Linux that we know).
-const TICKS: f64 = 100.0;
-
 /// A process with its descendants. It ends with this value.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -109,13 +106,9 @@ impl Process {
         text.get(from..).unwrap_or_default().to_owned()
     }
 
-    /// Seconds of CPU that it and its descendants have had.
+    /// Seconds of CPU that it and its descendants have had, without threads that have ended. To the nanosecond: the ticks of
+    /// `/proc/PID/stat` are a hundredth of a second.
     pub(crate) fn cpu(&self) -> f64 {
-        tree(self.id()).into_iter().filter_map(ticks).sum::<f64>() / TICKS
-    }
-
-    /// The same to the nanosecond, without threads that have ended.
-    pub(crate) fn fine_cpu(&self) -> f64 {
         tree(self.id()).into_iter().map(nanoseconds).sum::<f64>() / 1e9
     }
 
@@ -171,13 +164,6 @@ fn stat(id: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let (_, fields) = text.rsplit_once(')')?;
     Some(fields.split_whitespace().map(str::to_owned).collect())
-}
-
-/// User and system time, in ticks.
-fn ticks(id: u32) -> Option<f64> {
-    let stat = stat(id)?;
-    let field = |index: usize| stat.get(index)?.parse::<f64>().ok();
-    Some(field(11)? + field(12)?)
 }
 
 fn nanoseconds(id: u32) -> f64 {

@@ -125,7 +125,6 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
             "nginx",
             "haproxy",
             "envoy-jwt-cache",
-            "express",
         ],
     },
     Workload {

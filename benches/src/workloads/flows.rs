@@ -28,7 +28,7 @@ pub(super) async fn round(
     let took = Rc::new(RefCell::new(Vec::new()));
     let began = Instant::now();
     let window = effort.window;
-    let before = target.process.fine_cpu();
+    let before = target.process.cpu();
     let mut running = JoinSet::new();
     for (mut agent, mut tokens) in agents {
         let took = Rc::clone(&took);
@@ -48,7 +48,7 @@ pub(super) async fn round(
     while let Some(ended) = running.join_next().await {
         ended??;
     }
-    let cpu = target.process.fine_cpu() - before;
+    let cpu = target.process.cpu() - before;
     let seconds = began.elapsed().as_secs_f64();
     let mut took = took.take();
     took.sort_by(f64::total_cmp);

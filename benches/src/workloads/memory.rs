@@ -35,9 +35,9 @@ pub(super) async fn round(
         streams.push(stream);
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let cpu = process.fine_cpu();
+    let cpu = process.cpu();
     tokio::time::sleep(STILL).await;
-    let cpu = process.fine_cpu() - cpu;
+    let cpu = process.cpu() - cpu;
     let open = process.memory();
     drop(streams);
     let (closed, mut after) = (Instant::now(), open);

@@ -39,7 +39,7 @@ pub(super) async fn run(
             if kind.guards && status != 401 {
                 return Err(format!("{}: {status} instead of 401", kind.name).into());
             }
-            let cpu = target.process.fine_cpu();
+            let cpu = target.process.cpu();
             row.version.clone_from(&target.version);
             tokio::time::sleep(Duration::from_millis(200)).await;
             let mut figures = vec![
