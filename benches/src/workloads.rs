@@ -166,7 +166,7 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
         what: "event streams on which nothing happens",
         work: Work::Idle,
         floor: "",
-        targets: &["floor", "vestibule", "nginx", "haproxy", "envoy-jwt-cache"],
+        targets: &["floor", "vestibule", "nginx", "envoy-jwt-cache"],
     },
     Workload {
         name: "W8",
