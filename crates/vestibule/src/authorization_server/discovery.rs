@@ -126,7 +126,7 @@ impl Document {
     }
 }
 
-/// The handler of [`answer`].
+/// Serves the document at this path, or says in JSON that there is none.
 pub async fn document(State(house): State<Arc<House>>, request: Request) -> Response {
     answer(&house, &request)
 }
