@@ -265,6 +265,7 @@ where
             Err(refusal) => {
                 let source = self.proxy.source(&request);
                 self.proxy.turned_away(&self.route, &refusal, &source);
+                upload::let_arrive(request).await;
                 refusal
             }
         }
