@@ -44,9 +44,7 @@ struct Took {
 }
 
 async fn among_many_it_costs_as_among_none(name: &str, store: &str) {
-    let many = std::env::var_os("VESTIBULE_TEST_GRANTS");
-    let asked_for = many.is_some();
-    let many = many.map_or(5000, |many| many.to_str().unwrap().parse().unwrap());
+    let many = asked_for().unwrap_or(5000);
     let mut street = Street::open(Plan {
         recheck: 3600,
         ..Plan::new(store, Some(0))
@@ -62,7 +60,7 @@ async fn among_many_it_costs_as_among_none(name: &str, store: &str) {
     println!("filled in {:?}", started.elapsed());
     let of_many = measure(&street, SIGN_INS).await;
     report(name, &grouped(many), of_many, &street);
-    assert_alike(none, of_many, asked_for);
+    assert_alike(none, of_many);
 
     if store.starts_with("redb:") {
         let ended = many..many + many / 10;
@@ -75,18 +73,23 @@ async fn among_many_it_costs_as_among_none(name: &str, store: &str) {
             grouped(many / 10)
         );
         report(name, &size, swept, &street);
-        assert_alike(none, swept, asked_for);
+        assert_alike(none, swept);
     }
 }
 
-/// The bound of P9 is for a quiet machine and a release build; the other one for machines with other work.
-fn assert_alike(none: Took, many: Took, strictly: bool) {
+/// How many grants somebody wants to see it among. The bounds of P9 hold then: the machine is quiet and the program optimised.
+fn asked_for() -> Option<usize> {
+    let many = std::env::var_os("VESTIBULE_TEST_GRANTS")?;
+    Some(many.to_str().unwrap().parse().unwrap())
+}
+
+fn assert_alike(none: Took, many: Took) {
     for (what, none, many) in [
         ("authorize", none.authorize, many.authorize),
         ("token", none.token, many.token),
         ("refresh", none.refresh, many.refresh),
     ] {
-        let bound = if strictly {
+        let bound = if asked_for().is_some() {
             none * 3 / 2
         } else {
             none * 4 + Duration::from_millis(5)
@@ -150,7 +153,9 @@ fn report(name: &str, grants: &str, took: Took, street: &Street) {
             .open(file);
         writeln!(file.unwrap(), "{row}").unwrap();
     }
-    assert!(memory < 64 << 10, "{memory} KiB");
+    // Without optimisation the code alone is 40 MB, and redb keeps lists to check itself.
+    let bound = if asked_for().is_some() { 64 } else { 96 };
+    assert!(memory < bound << 10, "{memory} KiB");
 }
 
 /// As `1 000 000`.
