@@ -5,6 +5,7 @@
 //! one value would bound both a slow header (seconds) and an idle connection (longer than the 60 s of a load balancer).
 
 mod activity;
+mod arriving;
 mod connection;
 mod descriptors;
 mod front;

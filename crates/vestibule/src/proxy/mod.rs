@@ -265,7 +265,6 @@ where
             Err(refusal) => {
                 let source = self.proxy.source(&request);
                 self.proxy.turned_away(&self.route, &refusal, &source);
-                upload::let_arrive(request).await;
                 refusal
             }
         }

@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use http::header::EXPECT;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// The body was longer than allowed.
 #[derive(Debug, Error)]
@@ -118,81 +115,5 @@ impl http_body::Body for Upload {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-/// A body up to this size is let arrive before its request is refused, …
-const SMALL: u64 = 64 << 10;
-/// … for so long.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
-
-/// Waits for the small body of a request that is refused for its head. A proxy that sends the two apart (those written in
-/// Go do) would find the connection closed while it sends the second, and tell its client 502 instead of our answer.
-pub(super) async fn let_arrive(request: Request) {
-    let small = request
-        .body()
-        .size_hint()
-        .upper()
-        .is_some_and(|size| size <= SMALL);
-    // Who asks first whether to send it is told by the answer that it need not.
-    if !small || request.headers().contains_key(EXPECT) {
-        return;
-    }
-    let mut body = request.into_body();
-    let arriving = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = timeout(ON_ITS_WAY, arriving).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use super::*;
-
-    /// A body of this size that arrives after a moment.
-    struct Late {
-        size: u64,
-        arrives: Pin<Box<tokio::time::Sleep>>,
-        arrived: Arc<AtomicBool>,
-    }
-
-    impl http_body::Body for Late {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            std::task::ready!(self.arrives.as_mut().poll(cx));
-            self.arrived.store(true, Ordering::Relaxed);
-            Poll::Ready(None)
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(self.size)
-        }
-    }
-
-    async fn is_waited_for(size: u64, expect: bool) -> bool {
-        let arrived = Arc::new(AtomicBool::new(false));
-        let body = Late {
-            size,
-            arrives: Box::pin(tokio::time::sleep(Duration::from_millis(30))),
-            arrived: Arc::clone(&arrived),
-        };
-        let mut request = Request::new(Body::new(body));
-        if expect {
-            let value = http::HeaderValue::from_static("100-continue");
-            request.headers_mut().insert(EXPECT, value);
-        }
-        let_arrive(request).await;
-        arrived.load(Ordering::Relaxed)
-    }
-
-    #[tokio::test]
-    async fn a_small_body_that_is_on_its_way_arrives_before_the_refusal_leaves() {
-        assert!(is_waited_for(500, false).await);
-        assert!(!is_waited_for(SMALL + 1, false).await);
-        assert!(!is_waited_for(500, true).await);
     }
 }

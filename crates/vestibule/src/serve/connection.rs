@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expiry, Tracked, Watched};
+use super::arriving::Unread;
 use super::front::{Door, Front};
 use super::wire::{self, Wire};
 use super::{PeerAddr, ServeLimits};
@@ -110,12 +111,19 @@ impl Acceptor {
     /// Answers what is asked on a connection.
     async fn converse(&self, door: &Door, wire: Wire, http2: bool, peer: SocketAddr) {
         let activity = Activity::new(door.limits, http2);
+        let unread = Arc::<Unread>::default();
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let in_flight = activity.request();
-            let request: Request = request.map(Body::new);
+            let request: Request = if http2 {
+                request.map(Body::new)
+            } else {
+                unread.watch(request)
+            };
             let entrance = self.front.entrance();
+            let unread = Arc::clone(&unread);
             async move {
                 let response = entrance.answer(PeerAddr(peer), request).await;
+                unread.arrive().await;
                 Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
             }
         });
