@@ -1,7 +1,7 @@
 //! What was paid for once and is used again for a while: at most so many values, each until its time, and the busy ones stay.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::hash::Hash;
 use std::mem;
@@ -15,9 +15,9 @@ pub(crate) const DEFAULT_LIMIT: usize = 4096;
 /// Values by key, at most a certain number of them, each until a moment of its own. A hit clones the value: let that be
 /// cheap.
 ///
-/// Two maps: when the young one is half of what is allowed, it becomes the old one, and what was old is dropped. What is
-/// used moves to the young one, so it stays. Nothing has to be swept, and a stranger who fills it up pushes out only what
-/// nobody asks for.
+/// Two maps: when the young one is half of what is allowed, it becomes the old one, and what was old is dropped, two values
+/// for each new one: thousands at once would hold everybody up. What is used moves to the young one, so it stays. Nothing
+/// has to be swept, and a stranger who fills it up pushes out only what nobody asks for.
 pub struct Recent<K, V> {
     limit: usize,
     kept: Mutex<Generations<K, V>>,
@@ -26,6 +26,7 @@ pub struct Recent<K, V> {
 struct Generations<K, V> {
     young: HashMap<K, (UnixTime, V)>,
     old: HashMap<K, (UnixTime, V)>,
+    dropped: hash_map::IntoIter<K, (UnixTime, V)>,
 }
 
 impl<K, V> Recent<K, V> {
@@ -36,8 +37,14 @@ impl<K, V> Recent<K, V> {
             kept: Mutex::new(Generations {
                 young: HashMap::new(),
                 old: HashMap::new(),
+                dropped: HashMap::new().into_iter(),
             }),
         }
+    }
+
+    /// How many values are kept at most.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 }
 
@@ -84,8 +91,11 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
 impl<K: Eq + Hash, V> Generations<K, V> {
     fn put(&mut self, key: K, value: V, until: UnixTime, limit: usize) {
         if self.young.len() >= (limit / 2).max(1) {
-            self.old = mem::take(&mut self.young);
+            let old = mem::replace(&mut self.old, mem::take(&mut self.young));
+            self.dropped = old.into_iter();
         }
+        // All of them have gone when the young map is half as full as it may be.
+        self.dropped.by_ref().take(2).for_each(drop);
         if limit < 2 {
             // No room for two generations.
             self.old.clear();
@@ -110,7 +120,7 @@ mod tests {
     impl<K, V> Recent<K, V> {
         fn held(&self) -> usize {
             let kept = self.kept.lock().unwrap();
-            kept.young.len() + kept.old.len()
+            kept.young.len() + kept.old.len() + kept.dropped.len()
         }
     }
 

@@ -243,7 +243,8 @@ impl Gateway {
                 issuer: Arc::clone(issuer),
                 clock: Arc::clone(clock),
             };
-            let genuine = Arc::new(Cached::new(genuine, Arc::clone(clock), REMEMBERED));
+            let genuine = Cached::new(genuine, Arc::clone(clock), REMEMBERED).at_second_sight();
+            let genuine = Arc::new(genuine);
             let ending = Ending {
                 clock: Arc::clone(clock),
                 alarm: Arc::clone(&barrier.alarm),

@@ -205,7 +205,7 @@ impl TokenIssuer {
         if claims.expires_at() <= now {
             return Err(ClaimsError::Expired(claims.expires_at()).into());
         }
-        Self::access_of(&claims, audience)
+        Self::access_of(claims, audience.to_owned())
     }
 
     /// Reads one of our own tokens wherever it was meant for: for revocation.
@@ -223,44 +223,31 @@ impl TokenIssuer {
         };
         let claims = Claims::check(claims, &expected)?;
         let audience = claims.text("aud").map(str::to_owned)?;
-        Self::access_of(&claims, &audience)
+        Self::access_of(claims, audience)
     }
 
-    fn access_of(claims: &Claims, audience: &str) -> Result<Access, TokenError> {
-        let text = |name| claims.text(name).map(str::to_owned);
-        let issued_at = claims
-            .get("iat")
-            .and_then(Value::as_u64)
-            .ok_or(ClaimsError::Missing("iat"))?;
-        let standard = [
-            "iss",
-            "sub",
-            "aud",
-            "client_id",
-            "scope",
-            "jti",
-            "iat",
-            "exp",
-        ];
-        let mapped = claims
-            .members()
-            .iter()
-            .filter(|(name, _)| !standard.contains(&name.as_str()));
+    fn access_of(claims: Claims, audience: String) -> Result<Access, TokenError> {
+        let expires_at = claims.expires_at();
+        let mut claims = claims.into_members();
+        let mut text = |name| match claims.remove(name) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text),
+            _ => Err(ClaimsError::Missing(name)),
+        };
+        let (id, subject, client_id) = (text("jti")?, text("sub")?, text("client_id")?);
+        let scope = text("scope").map(|scope| ScopeSet::parse(&scope));
+        let issued_at = claims.remove("iat").as_ref().and_then(Value::as_u64);
+        for standard in ["iss", "aud", "exp"] {
+            claims.remove(standard);
+        }
         Ok(Access::new(
-            text("jti")?,
-            text("sub")?,
-            text("client_id")?,
-            audience.to_owned(),
-            claims
-                .get("scope")
-                .and_then(Value::as_str)
-                .map(ScopeSet::parse)
-                .unwrap_or_default(),
-            UnixTime(issued_at),
-            claims.expires_at(),
-            mapped
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            id,
+            subject,
+            client_id,
+            audience,
+            scope.unwrap_or_default(),
+            UnixTime(issued_at.ok_or(ClaimsError::Missing("iat"))?),
+            expires_at,
+            claims,
         ))
     }
 

@@ -125,7 +125,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         self
     }
 
-    /// Sends an authenticated request to the upstream of `route`.
+    /// Sends an authenticated request, which came when it says, to the upstream of `route`.
     ///
     /// Nothing is buffered in either direction, and nothing is spawned: dropping the future or the response drops the
     /// upstream connection, which an MCP server takes as the cancellation of the request (MCP 2026-07-28).
@@ -133,6 +133,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         &self,
         route: &Route,
         caller: &Caller<T::Extra>,
+        arrived: Instant,
         request: Request,
     ) -> Response {
         if let Some(too_many) = self.count(route, caller) {
@@ -158,7 +159,7 @@ impl<T: UpstreamTokens> Proxy<T> {
                 operation = permit.operation().unwrap_or(operation);
                 self.allowed(route, caller, operation, &source);
                 let response =
-                    forward::forward(self, route, caller, permit, handles, request).await;
+                    forward::forward(self, route, caller, arrived, permit, handles, request).await;
                 let response = response.unwrap_or_else(|error| forward::refuse(self, route, error));
                 if Told::of(&response).is_some_and(|told| {
                     [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason)
@@ -257,11 +258,16 @@ where
         if well_known::is_well_known(request.uri().path()) {
             return problem::not_found("nothing is published here");
         }
+        let arrived = Instant::now();
         match self
             .authenticate(request.headers(), request.uri().query())
             .await
         {
-            Ok(caller) => self.proxy.forward(&self.route, &caller, request).await,
+            Ok(caller) => {
+                self.proxy
+                    .forward(&self.route, &caller, arrived, request)
+                    .await
+            }
             Err(refusal) => {
                 let source = self.proxy.source(&request);
                 self.proxy.turned_away(&self.route, &refusal, &source);
