@@ -2,6 +2,7 @@
 
 use std::iter;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::Response;
@@ -308,10 +309,15 @@ impl std::fmt::Debug for Gateway {
 pub(crate) type OwnEndpoint = Endpoint<OwnTokens, OwnCredentials>;
 
 /// Sends a request to the resource it names. A person who looks at it with a browser gets a page.
-pub(crate) async fn gateway(house: &House, endpoint: &OwnEndpoint, request: Request) -> Response {
+pub(crate) async fn gateway(
+    house: &House,
+    endpoint: &OwnEndpoint,
+    arrived: Instant,
+    request: Request,
+) -> Response {
     let is_seen = pages::is_browser(request.method(), request.headers());
     let seen_with = is_seen.then(|| request.headers().clone());
-    let mut response = endpoint.handle(request).await;
+    let mut response = endpoint.handle(arrived, request).await;
     if let Some(headers) = seen_with
         && let Some(resource) = house.resource_at(&endpoint.route.path)
     {

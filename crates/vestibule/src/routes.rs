@@ -190,7 +190,8 @@ async fn elsewhere(State(house): State<Arc<House>>, request: Request) -> Respons
 /// The same as [`every_answer`] for an MCP endpoint.
 async fn resource(house: &House, endpoint: &OwnEndpoint, request: Request) -> Response {
     let exchange = Exchange::at(Route::Resource, &request);
-    let inside = |request| gateway::gateway(house, endpoint, request);
+    let arrived = exchange.started();
+    let inside = |request| gateway::gateway(house, endpoint, arrived, request);
     answered(house, exchange, request, inside).await
 }
 

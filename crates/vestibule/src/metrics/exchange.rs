@@ -33,6 +33,11 @@ impl Exchange {
         }
     }
 
+    /// When it arrived.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// This is its answer.
     pub(crate) fn end(self, house: &House, response: &Response) {
         let metrics = house.metrics();

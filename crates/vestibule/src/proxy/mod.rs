@@ -238,8 +238,8 @@ where
     V: VerifyToken<Extra = T::Extra>,
     T: UpstreamTokens,
 {
-    /// Answers any request at or below the public path of the route.
-    pub async fn handle(&self, request: Request) -> Response {
+    /// Answers any request at or below the public path of the route, which came when it says.
+    pub async fn handle(&self, arrived: Instant, request: Request) -> Response {
         let origin = request.headers().get(http::header::ORIGIN).cloned();
         let mut response = if !self.origins.allow(request.headers()) {
             problem::forbidden_origin()
@@ -247,18 +247,17 @@ where
             // Never needs a token.
             return self.origins.preflight(request.headers()).map(Body::new);
         } else {
-            self.answer(request).await
+            self.answer(arrived, request).await
         };
         self.origins.apply(origin.as_ref(), response.headers_mut());
         response
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, arrived: Instant, request: Request) -> Response {
         // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
         if well_known::is_well_known(request.uri().path()) {
             return problem::not_found("nothing is published here");
         }
-        let arrived = Instant::now();
         match self
             .authenticate(request.headers(), request.uri().query())
             .await

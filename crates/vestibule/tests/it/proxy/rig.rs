@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use hyper_util::rt::TokioIo;
@@ -189,7 +189,13 @@ impl Front {
                 let endpoint = Arc::clone(&endpoint);
                 let service = hyper::service::service_fn(move |request: hyper::Request<_>| {
                     let endpoint = Arc::clone(&endpoint);
-                    async move { Ok::<_, Infallible>(endpoint.handle(request.map(Body::new)).await) }
+                    async move {
+                        Ok::<_, Infallible>(
+                            endpoint
+                                .handle(Instant::now(), request.map(Body::new))
+                                .await,
+                        )
+                    }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service);
