@@ -23,8 +23,20 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     /// Sent in turn by all connections together.
     pub(crate) requests: Rc<[Bytes]>,
+    /// Whose turn it is. A run goes on where the one before it ended: from the beginning, tokens would come again too soon.
+    pub(crate) turn: Rc<Cell<usize>>,
     /// Any other status is an error.
     pub(crate) expect: u16,
+}
+
+impl Plan {
+    /// The next request of all connections.
+    fn next(&self) -> Bytes {
+        let turn = self.turn.get();
+        self.turn.set(turn + 1);
+        let request = self.requests.get(turn % self.requests.len().max(1));
+        request.cloned().unwrap_or_default()
+    }
 }
 
 /// What was counted between two marks.
@@ -57,7 +69,6 @@ impl Counted {
 }
 
 struct Tally {
-    next: Cell<usize>,
     stopped: Cell<bool>,
     /// Requests that may still be sent.
     left: Cell<usize>,
@@ -102,7 +113,6 @@ impl Load {
         F: Future<Output = io::Result<()>> + 'static,
     {
         let tally = Rc::new(Tally {
-            next: Cell::default(),
             stopped: Cell::default(),
             left: Cell::new(left),
             go: Notify::new(),
@@ -193,16 +203,6 @@ impl Tally {
         counted.latencies.push(microseconds as f32);
     }
 
-    /// The next request of all connections.
-    fn turn(&self, plan: &Plan) -> Bytes {
-        let next = self.next.get();
-        self.next.set(next + 1);
-        plan.requests
-            .get(next % plan.requests.len().max(1))
-            .cloned()
-            .unwrap_or_default()
-    }
-
     fn check(&self, plan: &Plan, head: Head) -> bool {
         if head.status != plan.expect {
             self.error(&format!(
@@ -231,7 +231,7 @@ async fn asking(plan: &Plan, tally: &Tally) -> io::Result<()> {
             tally.go.notified().await;
         }
         tally.left.set(tally.left.get() - 1);
-        let request = tally.turn(plan);
+        let request = plan.next();
         let sent = Instant::now();
         reader.stream().write_all(&request).await?;
         let head = reader.answer().await?;
@@ -246,7 +246,7 @@ async fn asking(plan: &Plan, tally: &Tally) -> io::Result<()> {
 async fn listening(plan: &Plan, tally: &Tally) -> io::Result<()> {
     let mut reader = Reader::new(connect(plan.address).await?);
     while !tally.stopped.get() {
-        let request = tally.turn(plan);
+        let request = plan.next();
         reader.stream().write_all(&request).await?;
         let head = reader.answer().await?;
         if !tally.check(plan, head) {

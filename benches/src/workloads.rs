@@ -309,6 +309,7 @@ impl Workload {
             address: target.address,
             connections,
             requests: Rc::from(requests),
+            turn: Rc::default(),
             expect,
         }
     }
