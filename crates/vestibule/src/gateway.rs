@@ -40,7 +40,8 @@ use crate::ways::Ways;
 use crate::{BuildError, House};
 
 /// Good tokens that are remembered for each resource, with all that they say: some two kilobytes each. Whoever has more
-/// users at once pays for the check again, and nothing else.
+/// users at once pays for the check again, and nothing else. From the second time on: a crowd that comes once each would
+/// pay more for being remembered than for its check.
 const REMEMBERED: CacheLimits = CacheLimits {
     tokens: 8192,
     // As long as a token lives at most. What may happen to it before is asked each time (`Barrier`); other keys or

@@ -125,7 +125,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         self
     }
 
-    /// Sends an authenticated request, which came when it says, to the upstream of `route`.
+    /// Sends an authenticated request, which came at `arrived`, to the upstream of `route`.
     ///
     /// Nothing is buffered in either direction, and nothing is spawned: dropping the future or the response drops the
     /// upstream connection, which an MCP server takes as the cancellation of the request (MCP 2026-07-28).
@@ -238,7 +238,7 @@ where
     V: VerifyToken<Extra = T::Extra>,
     T: UpstreamTokens,
 {
-    /// Answers any request at or below the public path of the route, which came when it says.
+    /// Answers any request at or below the public path of the route; it came at `arrived`.
     pub async fn handle(&self, arrived: Instant, request: Request) -> Response {
         let origin = request.headers().get(http::header::ORIGIN).cloned();
         let mut response = if !self.origins.allow(request.headers()) {
