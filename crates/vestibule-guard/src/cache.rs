@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use vestibule_oauth::keyed_hash::{KeyedHash, TextHash};
+use vestibule_oauth::random::SystemRandom;
 use vestibule_oauth::time::{Clock, UnixTime};
 use vestibule_oauth::url::ResourceUri;
 
@@ -32,15 +33,16 @@ impl Default for CacheLimits {
 /// A verifier that remembers what another one found good. Refusals are not remembered: they would let a stranger fill
 /// the memory, and keep out a token whose key arrives a moment later.
 ///
-/// Tokens are kept as SHA-256 of the whole text with the resource, never as text: a token whose signature was cut off or
-/// exchanged is another token.
+/// Tokens are kept as a keyed hash of the whole text with the resource, never as text: a token whose signature was cut off
+/// or exchanged is another token.
 #[derive(Debug)]
 pub struct Cached<V: VerifyToken> {
     inner: V,
     clock: Arc<dyn Clock>,
     seconds: u64,
-    known: Recent<Key, Arc<Verified<V::Extra>>>,
-    /// What came once, by the beginning of its key; `None` where once is enough.
+    hashes: KeyedHash,
+    known: Recent<TextHash, Arc<Verified<V::Extra>>>,
+    /// What came once, by the beginning of its hash; `None` where once is enough.
     seen: Option<Recent<[u8; 8], ()>>,
 }
 
@@ -51,6 +53,8 @@ impl<V: VerifyToken> Cached<V> {
             inner,
             clock,
             seconds: limits.seconds,
+            // Not as a parameter: nothing that anybody sees depends on which key it is.
+            hashes: KeyedHash::new(&SystemRandom),
             known: Recent::new(limits.tokens),
             seen: None,
         }
@@ -66,12 +70,12 @@ impl<V: VerifyToken> Cached<V> {
     }
 
     /// Whether a good token is one to remember.
-    fn comes_again(&self, key: &Key, now: UnixTime, until: UnixTime) -> bool {
+    fn comes_again(&self, hash: &TextHash, now: UnixTime, until: UnixTime) -> bool {
         let Some(seen) = &self.seen else {
             return true;
         };
         // Two that begin alike are remembered too early, and that is all.
-        let beginning: [u8; 8] = key.first_chunk().copied().unwrap_or_default();
+        let beginning: [u8; 8] = hash.first_chunk().copied().unwrap_or_default();
         if seen.get(&beginning, now).is_some() {
             return true;
         }
@@ -97,32 +101,19 @@ impl<V: VerifyToken> VerifyToken for Cached<V> {
         token: &str,
         resource: &ResourceUri,
     ) -> Result<Arc<Verified<V::Extra>>, TokenRefusal> {
-        let key = key(token, resource);
+        let hash = self.hashes.of(token, resource.as_str());
         let now = self.clock.now();
-        if let Some(verified) = self.known.get(&key, now) {
+        if let Some(verified) = self.known.get(&hash, now) {
             return Ok(verified);
         }
         let verified = self.inner.verify_shared(token, resource).await?;
         // The moment before the check: what was good then is remembered from then.
         let until = now.plus(self.seconds).min(verified.expires_at);
-        if until > now && self.comes_again(&key, now, until) {
-            self.known.put(key, Arc::clone(&verified), until);
+        if until > now && self.comes_again(&hash, now, until) {
+            self.known.put(hash, Arc::clone(&verified), until);
         }
         Ok(verified)
     }
-}
-
-type Key = [u8; 32];
-
-fn key(token: &str, resource: &ResourceUri) -> Key {
-    let mut hash = Context::new(&SHA256);
-    hash.update(token.as_bytes());
-    // No token has this character (RFC 6750 §2.1), so no two pairs run together.
-    hash.update(&[0]);
-    hash.update(resource.as_str().as_bytes());
-    let mut key = [0; 32];
-    key.copy_from_slice(hash.finish().as_ref());
-    key
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod challenge;
 pub mod client;
 pub mod error;
 pub mod jose;
+pub mod keyed_hash;
 pub mod metadata;
 pub mod params;
 pub mod pkce;

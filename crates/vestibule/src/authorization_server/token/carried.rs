@@ -9,7 +9,7 @@ use vestibule_oauth::client::Client;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::RefreshToken;
 
-use super::flights::{FlightKey, flight_key};
+use super::flights::FlightKey;
 use super::issue::{
     Issue, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
 };
@@ -25,12 +25,13 @@ use crate::provider::{ProviderError, Refreshed};
 /// request by itself.
 pub(super) async fn refresh(house: &Arc<House>, client: Client, asked: Asked) -> Outcome {
     let (grant, scope) = check(house, &client, &asked)?;
-    let key = flight_key(&client.id, &asked.token, Some(&scope));
+    let refreshes = house.refreshes();
+    let key = refreshes.flight_key(&client.id, &asked.token, Some(&scope));
     let work = {
         let house = Arc::clone(house);
         async move { ask(&house, &client, &asked, grant, &scope, key).await }
     };
-    house.refreshes().shared(key, Box::pin(work)).await
+    refreshes.shared(key, Box::pin(work)).await
 }
 
 fn check(house: &House, client: &Client, asked: &Asked) -> Result<(Grant, ScopeSet), TokenError> {

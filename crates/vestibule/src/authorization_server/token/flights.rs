@@ -5,12 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio_util::task::TaskTracker;
 
 use vestibule_oauth::client::ClientId;
+use vestibule_oauth::keyed_hash::{KeyedHash, TextHash};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::RefreshToken;
@@ -30,10 +30,11 @@ pub(crate) struct Refreshes {
     pub(super) recent: Recent,
     pub(super) unsaved: Unsaved,
     flights: Arc<Flights>,
+    hashes: KeyedHash,
 }
 
 /// What requests share a flight by: a hash, which tells nothing of the token.
-pub(super) type FlightKey = [u8; 32];
+pub(super) type FlightKey = TextHash;
 
 type Flights = Mutex<HashMap<FlightKey, Shared<BoxFuture<'static, Outcome>>>>;
 
@@ -46,7 +47,24 @@ impl Refreshes {
             recent: Recent::default(),
             unsaved: Unsaved::default(),
             flights: Arc::default(),
+            hashes: KeyedHash::new(random),
         }
+    }
+
+    /// The same for the same token, from the same client, for the same scope.
+    pub(super) fn flight_key(
+        &self,
+        client: &ClientId,
+        token: &RefreshToken,
+        scope: Option<&ScopeSet>,
+    ) -> FlightKey {
+        let mut asked = client.as_str().to_owned();
+        asked.push('\0');
+        for scope in scope.into_iter().flat_map(ScopeSet::iter) {
+            asked.push_str(scope);
+            asked.push(' ');
+        }
+        self.hashes.of(token.expose(), asked)
     }
 
     /// Does `work` in a task of its own.
@@ -107,26 +125,6 @@ impl Refreshes {
             );
         }
     }
-}
-
-/// The same for the same token, from the same client, for the same scope.
-pub(super) fn flight_key(
-    client: &ClientId,
-    token: &RefreshToken,
-    scope: Option<&ScopeSet>,
-) -> FlightKey {
-    let mut hash = Context::new(&SHA256);
-    hash.update(token.expose().as_bytes());
-    hash.update(b"\0");
-    hash.update(client.as_str().as_bytes());
-    hash.update(b"\0");
-    for scope in scope.into_iter().flat_map(ScopeSet::iter) {
-        hash.update(scope.as_bytes());
-        hash.update(b" ");
-    }
-    let mut key = FlightKey::default();
-    key.copy_from_slice(hash.finish().as_ref());
-    key
 }
 
 /// Takes a flight out when its task ends, however it ends.
@@ -249,10 +247,10 @@ mod tests {
 
     #[test]
     fn answers_are_remembered_for_less_than_a_minute_and_never_too_many() {
-        let recent = Recent::default();
+        let (refreshes, recent) = (Refreshes::new(&SystemRandom), Recent::default());
         let token = RefreshToken::new("t");
         let id = ClientId::parse("c").unwrap();
-        let key = |name: &str| flight_key(&id, &RefreshToken::new(name), None);
+        let key = |name: &str| refreshes.flight_key(&id, &RefreshToken::new(name), None);
         let put = |name: &str, now: u64| {
             let now = UnixTime(now);
             recent.put(key(name), &token, &answer(now), now, &SystemRandom);
@@ -275,9 +273,10 @@ mod tests {
 
     #[test]
     fn another_token_client_or_scope_is_another_flight() {
+        let refreshes = Refreshes::new(&SystemRandom);
         let key = |client: &str, token: &str, scope: &str| {
             let (client, token) = (ClientId::parse(client).unwrap(), RefreshToken::new(token));
-            flight_key(&client, &token, Some(&ScopeSet::parse(scope)))
+            refreshes.flight_key(&client, &token, Some(&ScopeSet::parse(scope)))
         };
         let one = key("c", "t", "a b");
         assert_eq!(one, key("c", "t", " a  b"));

@@ -15,7 +15,6 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::secret::{AccessToken, RefreshToken};
 use vestibule_oauth::time::UnixTime;
 
-use super::flights::flight_key;
 use super::issue::{
     Issue, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
 };
@@ -43,12 +42,13 @@ const HOLDER_MAY_RETURN: u64 = 30;
 /// Refreshes.
 pub(super) async fn refresh(house: &Arc<House>, client: Client, asked: Asked) -> Outcome {
     // Whatever scope is asked for: one token has one flight.
-    let key = flight_key(&client.id, &asked.token, None);
+    let refreshes = house.refreshes();
+    let key = refreshes.flight_key(&client.id, &asked.token, None);
     let work = {
         let house = Arc::clone(house);
         async move { run(&house, &client, &asked).await }
     };
-    house.refreshes().shared(key, Box::pin(work)).await
+    refreshes.shared(key, Box::pin(work)).await
 }
 
 async fn run(house: &Arc<House>, client: &Client, asked: &Asked) -> Result<Answer, TokenError> {
