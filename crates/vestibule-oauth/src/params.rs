@@ -46,8 +46,10 @@ impl Params {
 
     /// Decodes `application/x-www-form-urlencoded` text: a query string or a body.
     pub fn parse(raw: &[u8]) -> Result<Self, ParamError> {
+        // As text, in which the standard library looks for `&` many bytes at a time.
+        let raw = std::str::from_utf8(raw).map_err(|_| ParamError::NotUtf8)?;
         let mut pairs = Vec::new();
-        for pair in raw.split(|byte| *byte == b'&') {
+        for pair in raw.split('&') {
             if pair.is_empty() {
                 continue;
             }
@@ -59,7 +61,7 @@ impl Params {
                 pairs.push((name.to_owned(), value.to_owned()));
                 continue;
             }
-            for (name, value) in form_urlencoded::parse(pair) {
+            for (name, value) in form_urlencoded::parse(pair.as_bytes()) {
                 // The decoder is lossy: U+FFFD stands where the bytes were not UTF-8.
                 if is_lossy(&name) || is_lossy(&value) {
                     return Err(ParamError::NotUtf8);
@@ -120,11 +122,10 @@ impl Params {
 }
 
 /// Name and value, when there is nothing to decode.
-fn plain(pair: &[u8]) -> Option<(&str, &str)> {
-    if !pair.is_ascii() || pair.contains(&b'%') || pair.contains(&b'+') {
+fn plain(pair: &str) -> Option<(&str, &str)> {
+    if !pair.is_ascii() || pair.contains('%') || pair.contains('+') {
         return None;
     }
-    let pair = std::str::from_utf8(pair).ok()?;
     Some(pair.split_once('=').unwrap_or((pair, "")))
 }
 

@@ -141,7 +141,9 @@ impl<'a> Jws<'a> {
         let payload = URL_SAFE_NO_PAD
             .decode(self.payload)
             .map_err(|_| JwsError::Payload)?;
-        serde_json::from_slice(&payload).map_err(|_| JwsError::Payload)
+        // Looked through for UTF-8 once, and not text by text.
+        let payload = std::str::from_utf8(&payload).map_err(|_| JwsError::Payload)?;
+        serde_json::from_str(payload).map_err(|_| JwsError::Payload)
     }
 }
 

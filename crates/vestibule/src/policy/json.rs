@@ -28,7 +28,9 @@ pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 /// Reads the whole of `text`.
 pub(super) fn read(text: &[u8]) -> serde_json::Result<Json<'_>> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    // Looked through for UTF-8 once, and not text by text.
+    let text = std::str::from_utf8(text).map_err(serde_json::Error::custom)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let value = Any.deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)

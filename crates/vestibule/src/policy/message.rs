@@ -255,8 +255,8 @@ fn subscribed(params: &Object<'_>) -> Option<Vec<String>> {
 fn lookalike(object: &Object<'_>, known: &[&str]) -> bool {
     object.keys().any(|key| {
         if key.is_ascii() {
-            let same = |known: &&str| key.eq_ignore_ascii_case(known) && key != *known;
-            return known.iter().any(same);
+            let alike = |known: &&&str| key.len() == known.len() && key.eq_ignore_ascii_case(known);
+            return known.iter().find(alike).is_some_and(|known| key != *known);
         }
         let folded = folded(key);
         known.iter().any(|known| folded.eq_ignore_ascii_case(known))
