@@ -82,9 +82,11 @@ impl Activity {
         ))
     }
 
-    /// Asks to be woken when the connection stops being busy.
+    /// Asks to be woken when the connection stops being busy. One with HTTP/1 answers its requests itself.
     pub(super) fn register(&self, cx: &Context<'_>) {
-        self.waker.register(cx.waker());
+        if self.http2 {
+            self.waker.register(cx.waker());
+        }
     }
 
     /// A request has arrived. It is in flight until the returned value is dropped.

@@ -53,7 +53,9 @@ impl Unread {
         };
         let arriving = async {
             let mut left = SMALL;
-            while let Some(Ok(frame)) = body.frame().await {
+            while !body.is_end_stream()
+                && let Some(Ok(frame)) = body.frame().await
+            {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let Some(less) = left.checked_sub(length) else {
                     return;
