@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use axum::extract::Request;
-use http::HeaderValue;
 use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
 
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::UnixTime;
 
 use crate::House;
+use crate::arrival::PeerAddr;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::settings::{AuditSettings, AuditSink};
@@ -105,14 +106,19 @@ impl Audit {
         self.sink.get().is_some()
     }
 
-    /// Where a request comes from.
-    pub(crate) fn source(&self, limits: &Limits, request: &Request) -> Source {
+    /// Where a request with these headers comes from.
+    pub(crate) fn source(
+        &self,
+        limits: &Limits,
+        peer: Option<PeerAddr>,
+        headers: &HeaderMap,
+    ) -> Source {
         if !self.is_on() {
             return Source::default();
         }
         Source {
-            ip: limits.caller(request),
-            user_agent: request.headers().get(USER_AGENT).cloned(),
+            ip: limits.caller(peer, headers),
+            user_agent: headers.get(USER_AGENT).cloned(),
         }
     }
 
@@ -145,6 +151,7 @@ impl House {
 
     /// Where a request comes from, for events.
     pub(crate) fn source(&self, request: &Request) -> Source {
-        self.audit.source(self.limits(), request)
+        let peer = PeerAddr::of(request);
+        self.audit.source(self.limits(), peer, request.headers())
     }
 }

@@ -23,8 +23,8 @@ use thiserror::Error;
 use vestibule_oauth::error::ErrorCode;
 
 use crate::House;
+use crate::arrival::PeerAddr;
 use crate::authorization_server::{Outside, refuse};
-use crate::serve::PeerAddr;
 use crate::settings::{AuthzSettings, RequestFrom};
 
 use identity::ClaimHeaders;

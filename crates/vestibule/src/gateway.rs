@@ -2,7 +2,6 @@
 
 use std::iter;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::Response;
@@ -19,15 +18,16 @@ use vestibule_oauth::time::Clock;
 use vestibule_oauth::url::{Origin, ResourceUri};
 use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 
+use crate::arrival::Arrival;
 #[cfg(feature = "aws")]
 use crate::aws::UpstreamSigner;
-use crate::grants::Access;
-use crate::issuer::{TokenError, TokenIssuer, UPSTREAM_TOKEN_LIFETIME};
+use crate::issuer::{About, TokenError, TokenIssuer, UPSTREAM_TOKEN_LIFETIME};
 use crate::keys::rotation::LONGEST_TOKEN;
 use crate::limits::Limits;
 use crate::minted::Minted;
 use crate::pages::{self, landing};
 use crate::policy::Policy;
+use crate::proxy::credential;
 use crate::proxy::{
     Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions, Standing,
     Upstream, UpstreamTokens, Watch,
@@ -65,40 +65,36 @@ struct Genuine {
 }
 
 impl VerifyToken for Genuine {
-    type Extra = Arc<Access>;
+    type Extra = Option<AccessToken>;
 
     async fn verify(
         &self,
         token: &str,
         resource: &ResourceUri,
-    ) -> Result<Verified<Arc<Access>>, TokenRefusal> {
-        let access = self
+    ) -> Result<Verified<Option<AccessToken>>, TokenRefusal> {
+        let mut access = self
             .issuer
             .verify(token, resource.as_str(), self.clock.now())
             .map_err(|error| refusal(&error))?;
-        let access = Arc::new(access);
-        let mut verified = Verified::new(
-            access.subject.as_str(),
-            access.client_id.as_str(),
-            access.expires_at,
-            Arc::clone(&access),
-        );
-        verified.scope.clone_from(&access.scope);
-        verified.token_id.clone_from(&access.id);
-        verified.claims.clone_from(&access.claims);
+        let carried = access.take_provider_token();
+        let mut verified =
+            Verified::new(access.subject, access.client_id, access.expires_at, carried);
+        verified.scope = access.scope;
+        verified.token_id = access.id;
+        verified.claims = access.claims;
         Ok(verified)
     }
 }
 
 impl VerifyToken for OwnTokens {
-    /// The whole access token's content: the credential may need the provider's token out of it.
-    type Extra = Arc<Access>;
+    /// The provider's token, if ours carries it: the credential may need it.
+    type Extra = Option<AccessToken>;
 
     async fn verify(
         &self,
         token: &str,
         resource: &ResourceUri,
-    ) -> Result<Verified<Arc<Access>>, TokenRefusal> {
+    ) -> Result<Verified<Option<AccessToken>>, TokenRefusal> {
         let verified = self.verify_shared(token, resource).await?;
         Ok(Arc::unwrap_or_clone(verified))
     }
@@ -107,10 +103,11 @@ impl VerifyToken for OwnTokens {
         &self,
         token: &str,
         resource: &ResourceUri,
-    ) -> Result<Arc<Verified<Arc<Access>>>, TokenRefusal> {
+    ) -> Result<Arc<Verified<Option<AccessToken>>>, TokenRefusal> {
         let verified = self.genuine.verify_shared(token, resource).await?;
         // Whether it was revoked is never remembered.
-        if self.barrier.lets(&verified.extra, self.clock.now()) {
+        let (id, user, client) = (&verified.token_id, &verified.subject, &verified.client_id);
+        if self.barrier.admits(id, user, client, self.clock.now()) {
             Ok(verified)
         } else {
             Err(TokenRefusal::Revoked)
@@ -149,56 +146,63 @@ pub struct OwnCredentials {
 }
 
 impl UpstreamTokens for OwnCredentials {
-    type Extra = Arc<Access>;
+    type Extra = Option<AccessToken>;
 
     fn vestibule_token(
         &self,
-        caller: &Caller<Arc<Access>>,
+        caller: &Caller<Option<AccessToken>>,
         audience: &str,
-    ) -> Result<AccessToken, CredentialError> {
-        let (access, now) = (caller.extra(), self.clock.now());
-        if let Some(token) = self.minted.get(access.id.as_str(), now) {
-            return Ok(AccessToken::new(token));
+    ) -> Result<HeaderValue, CredentialError> {
+        let now = self.clock.now();
+        if let Some(value) = self.minted.get(caller.token_id(), now) {
+            return Ok(value);
         }
-        let minted = self.issuer.mint_for_upstream(access, audience, now);
+        let minted = (self.issuer).mint_for_upstream(&About::from(caller), audience, now);
         let token = minted.map_err(|error| {
             tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
             CredentialError::Unavailable
         })?;
+        let value = credential::bearer(&token)?;
         // The upstream always gets one that is good for half its time, or as long as the client's own.
-        let again_until = access.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME / 2));
+        let again_until = (caller.expires_at()).min(now.plus(UPSTREAM_TOKEN_LIFETIME / 2));
         self.minted
-            .put(access.id.clone(), token.clone(), again_until);
-        Ok(AccessToken::new(token))
+            .put(caller.token_id().to_owned(), value.clone(), again_until);
+        Ok(value)
     }
 
     fn identity_token(
         &self,
-        caller: &Caller<Arc<Access>>,
+        caller: &Caller<Option<AccessToken>>,
         token: &IdentityToken,
-    ) -> Result<String, CredentialError> {
-        let (issuer, now) = (&self.issuer, self.clock.now());
-        let minted = token.for_access(caller.extra(), issuer, &self.identities, now);
-        minted.map_err(|error| {
+    ) -> Result<HeaderValue, CredentialError> {
+        let now = self.clock.now();
+        if let Some(value) = self.identities.get(caller.token_id(), now) {
+            return Ok(value);
+        }
+        let signed = token.sign(&About::from(caller), &self.issuer, now);
+        let (signed, again_until) = signed.map_err(|error| {
             tracing::error!(reason = "identity_token", cause = %error, "the identity token was not signed");
             CredentialError::Unavailable
-        })
+        })?;
+        let value = credential::secret_value(signed)?;
+        self.identities
+            .put(caller.token_id().to_owned(), value.clone(), again_until);
+        Ok(value)
     }
 
-    fn provider_token(&self, caller: &Caller<Arc<Access>>) -> Result<AccessToken, CredentialError> {
+    fn provider_token(
+        &self,
+        caller: &Caller<Option<AccessToken>>,
+    ) -> Result<AccessToken, CredentialError> {
         // Absent when the resource's credential was another one while the token was issued: a refresh mends it.
-        caller
-            .extra()
-            .provider_token()
-            .ok_or(CredentialError::SignInAgain)
+        caller.extra().clone().ok_or(CredentialError::SignInAgain)
     }
 
-    fn standing(&self, caller: &Caller<Arc<Access>>) -> Standing {
+    fn standing(&self, caller: &Caller<Option<AccessToken>>) -> Standing {
         let (barrier, clock) = (Arc::clone(&self.barrier), Arc::clone(&self.clock));
-        let access = caller.extra();
-        let id: Box<str> = access.id.as_str().into();
-        let subject: Box<str> = access.subject.as_str().into();
-        let client_id: Box<str> = access.client_id.as_str().into();
+        let id: Box<str> = caller.token_id().into();
+        let subject: Box<str> = caller.subject().into();
+        let client_id: Box<str> = caller.client_id().into();
         Box::new(move || barrier.admits(&id, &subject, &client_id, clock.now()))
     }
 }
@@ -313,12 +317,12 @@ pub(crate) type OwnEndpoint = Endpoint<OwnTokens, OwnCredentials>;
 pub(crate) async fn gateway(
     house: &House,
     endpoint: &OwnEndpoint,
-    arrived: Instant,
+    arrival: Arrival,
     request: Request,
 ) -> Response {
     let is_seen = pages::is_browser(request.method(), request.headers());
     let seen_with = is_seen.then(|| request.headers().clone());
-    let mut response = endpoint.handle(arrived, request).await;
+    let mut response = endpoint.handle(arrival, request).await;
     if let Some(headers) = seen_with
         && let Some(resource) = house.resource_at(&endpoint.route.path)
     {

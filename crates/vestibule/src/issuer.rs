@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use vestibule_guard::Caller;
 use vestibule_oauth::jose::{
     Audience, Claims, ClaimsError, Expected, JwkSet, Jws, JwsError, SigningAlg, SigningKey,
     SigningKeyError,
@@ -52,6 +53,55 @@ pub enum IssuerError {
 #[derive(Debug, Error)]
 #[error("signing failed: {0}")]
 pub struct MintError(#[from] SigningKeyError);
+
+/// Whom a token is about: what any of ours says of the holder of an access token.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    token_id: &'a str,
+    subject: &'a str,
+    client_id: &'a str,
+    scope: &'a ScopeSet,
+    expires_at: UnixTime,
+    claims: &'a Map<String, Value>,
+}
+
+impl<'a> From<&'a Access> for About<'a> {
+    fn from(access: &'a Access) -> Self {
+        Self {
+            token_id: &access.id,
+            subject: &access.subject,
+            client_id: &access.client_id,
+            scope: &access.scope,
+            expires_at: access.expires_at,
+            claims: &access.claims,
+        }
+    }
+}
+
+impl<'a, X> From<&'a Caller<X>> for About<'a> {
+    fn from(caller: &'a Caller<X>) -> Self {
+        Self {
+            token_id: caller.token_id(),
+            subject: caller.subject(),
+            client_id: caller.client_id(),
+            scope: caller.scope(),
+            expires_at: caller.expires_at(),
+            claims: caller.claims(),
+        }
+    }
+}
+
+impl About<'_> {
+    /// When the access token ends.
+    pub(crate) fn expires_at(&self) -> UnixTime {
+        self.expires_at
+    }
+
+    /// The mapped claim of this name.
+    pub(crate) fn claim(&self, name: &str) -> Option<&Value> {
+        self.claims.get(name)
+    }
+}
 
 /// Why a token is not one of ours, or not any more.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -147,7 +197,7 @@ impl TokenIssuer {
                 claims.insert("aud".into(), json!(access.audience));
                 claims.insert("iat".into(), json!(access.issued_at));
                 claims.insert("exp".into(), json!(access.expires_at));
-                self.fill(&mut claims, access);
+                self.fill(&mut claims, &About::from(access));
                 self.sign(ACCESS_TOKEN_TYPE, &claims)
             }
         }
@@ -156,29 +206,29 @@ impl TokenIssuer {
     /// Writes the token that an upstream receives instead of the client's (credential `vestibule-token`).
     pub fn mint_for_upstream(
         &self,
-        access: &Access,
+        about: &About<'_>,
         audience: &str,
         now: UnixTime,
     ) -> Result<String, MintError> {
-        let mut claims = access.claims.clone();
+        let mut claims = about.claims.clone();
         claims.insert("aud".into(), json!(audience));
         claims.insert("iat".into(), json!(now));
         claims.insert(
             "exp".into(),
-            json!(access.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME))),
+            json!(about.expires_at.min(now.plus(UPSTREAM_TOKEN_LIFETIME))),
         );
-        self.fill(&mut claims, access);
+        self.fill(&mut claims, about);
         self.sign(UPSTREAM_TOKEN_TYPE, &claims)
     }
 
-    /// Signs another kind of token about whoever holds `access`; `claims` has its audience and times.
+    /// Signs another kind of token; `claims` has its audience and times.
     pub(crate) fn sign_about(
         &self,
         typ: &str,
         mut claims: Map<String, Value>,
-        access: &Access,
+        about: &About<'_>,
     ) -> Result<String, MintError> {
-        self.fill(&mut claims, access);
+        self.fill(&mut claims, about);
         self.sign(typ, &claims)
     }
 
@@ -228,36 +278,44 @@ impl TokenIssuer {
 
     fn access_of(claims: Claims, audience: String) -> Result<Access, TokenError> {
         let expires_at = claims.expires_at();
-        let mut claims = claims.into_members();
-        let mut text = |name| match claims.remove(name) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text),
-            _ => Err(ClaimsError::Missing(name)),
+        let (mut id, mut subject, mut client_id) = (None, None, None);
+        let (mut scope, mut issued_at, mut mapped) = (ScopeSet::default(), None, Map::new());
+        let text = |value| match value {
+            Value::String(text) if !text.is_empty() => Some(text),
+            _ => None,
         };
-        let (id, subject, client_id) = (text("jti")?, text("sub")?, text("client_id")?);
-        let scope = text("scope").map(|scope| ScopeSet::parse(&scope));
-        let issued_at = claims.remove("iat").as_ref().and_then(Value::as_u64);
-        for standard in ["iss", "aud", "exp"] {
-            claims.remove(standard);
+        // In one go: to take out one by one costs as much as to read the token.
+        for (name, value) in claims.into_members() {
+            match name.as_str() {
+                "jti" => id = text(value),
+                "sub" => subject = text(value),
+                "client_id" => client_id = text(value),
+                "scope" => scope = value.as_str().map(ScopeSet::parse).unwrap_or_default(),
+                "iat" => issued_at = value.as_u64().map(UnixTime),
+                "iss" | "aud" | "exp" => {}
+                _ => _ = mapped.insert(name, value),
+            }
         }
+        let missing = ClaimsError::Missing;
         Ok(Access::new(
-            id,
-            subject,
-            client_id,
+            id.ok_or(missing("jti"))?,
+            subject.ok_or(missing("sub"))?,
+            client_id.ok_or(missing("client_id"))?,
             audience,
-            scope.unwrap_or_default(),
-            UnixTime(issued_at.ok_or(ClaimsError::Missing("iat"))?),
+            scope,
+            issued_at.ok_or(missing("iat"))?,
             expires_at,
-            claims,
+            mapped,
         ))
     }
 
     /// The claims that both kinds of JWT share. They are written last: a mapped claim never replaces one of them.
-    fn fill(&self, claims: &mut Map<String, Value>, access: &Access) {
+    fn fill(&self, claims: &mut Map<String, Value>, about: &About<'_>) {
         claims.insert("iss".into(), json!(self.issuer.as_str()));
-        claims.insert("sub".into(), json!(access.subject));
-        claims.insert("client_id".into(), json!(access.client_id));
-        claims.insert("jti".into(), json!(access.id));
-        claims.insert("scope".into(), json!(access.scope));
+        claims.insert("sub".into(), json!(about.subject));
+        claims.insert("client_id".into(), json!(about.client_id));
+        claims.insert("jti".into(), json!(about.token_id));
+        claims.insert("scope".into(), json!(about.scope));
     }
 
     #[expect(

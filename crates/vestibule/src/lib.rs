@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod alarm;
+pub mod arrival;
 pub mod audit;
 pub mod authorization_server;
 mod authz;

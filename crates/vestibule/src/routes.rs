@@ -18,6 +18,7 @@ use vestibule_oauth::url::is_loopback_host;
 use vestibule_oauth::well_known;
 
 use crate::House;
+use crate::arrival::{Arrival, PeerAddr};
 use crate::authorization_server::{
     Outside, authorize, callback, connections, consent, discovery, introspect, json, logout,
     not_found, refuse, register, revoke, token,
@@ -27,7 +28,6 @@ use crate::limits::{Limited, enforce};
 use crate::metrics::Exchange;
 use crate::metrics::labels::Route;
 use crate::pages::{self, landing};
-use crate::serve::PeerAddr;
 use crate::{authz, health};
 
 /// Builds the router.
@@ -164,13 +164,13 @@ impl Entrance {
         {
             return document(house, &request);
         }
-        request.extensions_mut().insert(peer);
         if let Some(house) = &self.house
             && let Some(endpoint) = house.gateway().find(request.uri().path())
         {
             // Boxed, because the whole future is part of its connection otherwise: ten kilobytes, for each page too.
-            return Box::pin(resource(house, endpoint, request)).await;
+            return Box::pin(resource(house, endpoint, Some(peer), request)).await;
         }
+        request.extensions_mut().insert(peer);
         // A `Router` is always ready, and cloning it clones one `Arc`.
         let answered = self.router.clone().call(request).await;
         answered.unwrap_or_else(|never| match never {})
@@ -180,7 +180,7 @@ impl Entrance {
 /// What is none of the paths above.
 async fn elsewhere(State(house): State<Arc<House>>, request: Request) -> Response {
     if let Some(endpoint) = house.gateway().find(request.uri().path()) {
-        return resource(&house, endpoint, request).await;
+        return resource(&house, endpoint, PeerAddr::of(&request), request).await;
     }
     let exchange = Exchange::begin(&house, &request);
     let inside = async |request: Request| not_found(request.uri().path());
@@ -188,10 +188,15 @@ async fn elsewhere(State(house): State<Arc<House>>, request: Request) -> Respons
 }
 
 /// The same as [`every_answer`] for an MCP endpoint.
-async fn resource(house: &House, endpoint: &OwnEndpoint, request: Request) -> Response {
+async fn resource(
+    house: &House,
+    endpoint: &OwnEndpoint,
+    from: Option<PeerAddr>,
+    request: Request,
+) -> Response {
     let exchange = Exchange::at(Route::Resource, &request);
-    let arrived = exchange.started();
-    let inside = |request| gateway::gateway(house, endpoint, arrived, request);
+    let at = exchange.started();
+    let inside = |request| gateway::gateway(house, endpoint, Arrival { at, from }, request);
     answered(house, exchange, request, inside).await
 }
 

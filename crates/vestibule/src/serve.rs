@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::ServerSettings;
 
+pub use crate::arrival::{Arrival, PeerAddr};
 pub use crate::routes::Entrance;
 pub use descriptors::raise_descriptors;
 pub use front::Front;
@@ -34,10 +35,6 @@ pub use listen::bind;
 pub use tls::{TlsError, tls_config};
 
 use connection::Acceptor;
-
-/// The address at the other end of the connection, as a request extension. Behind a proxy it is the proxy's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// What connections may cost. Fields are those of [`ServerSettings`].
 #[derive(Clone, Copy, Debug)]

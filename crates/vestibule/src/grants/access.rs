@@ -82,11 +82,11 @@ impl Access {
         self
     }
 
-    /// The provider's token, if it travels along.
-    pub fn provider_token(&self) -> Option<AccessToken> {
+    /// Takes out the provider's token, if it travels along.
+    pub fn take_provider_token(&mut self) -> Option<AccessToken> {
         self.provider_token
-            .as_ref()
-            .map(|carried| AccessToken(carried.0.clone()))
+            .take()
+            .map(|carried| AccessToken(carried.0))
     }
 
     /// The family this token descends from.

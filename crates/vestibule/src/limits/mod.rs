@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use thiserror::Error;
 
 use vestibule_oauth::client::ClientId;
@@ -26,10 +26,10 @@ use vestibule_oauth::random::Random;
 use vestibule_oauth::time::Clock;
 
 use crate::House;
+use crate::arrival::PeerAddr;
 use crate::authorization_server::{Outside, refuse};
 use crate::metrics::labels::Label;
 use crate::pages::{self, Page, RefusalPage};
-use crate::serve::PeerAddr;
 use crate::settings::{EndpointLimits, LimitSettings, Rate, ServerSettings};
 use crate::telemetry::{ReferenceId, Told};
 
@@ -281,11 +281,10 @@ impl Limits {
         self.take(endpoint, By::User, &[subject.as_bytes()])
     }
 
-    /// The caller's address, as far as it is known.
-    pub(crate) fn caller(&self, request: &Request) -> Option<IpAddr> {
-        let PeerAddr(peer) = request.extensions().get::<PeerAddr>()?;
-        let peer = peer.ip().to_canonical();
-        self.proxies.caller(peer, request.headers())
+    /// The address of who sent these headers, as far as it is known.
+    pub(crate) fn caller(&self, peer: Option<PeerAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let PeerAddr(peer) = peer?;
+        self.proxies.caller(peer.ip().to_canonical(), headers)
     }
 
     /// Counts a wrong admin token; the error is in how many seconds another one is looked at.

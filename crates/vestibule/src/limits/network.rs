@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use vestibule_guard::fetch::AddressClass;
 
-use crate::serve::PeerAddr;
+use crate::arrival::PeerAddr;
 use crate::settings::ForwardedHeader;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
@@ -73,7 +73,7 @@ impl Proxies {
 
     /// The network of the caller.
     pub(super) fn network(&self, request: &Request) -> Network {
-        let Some(PeerAddr(peer)) = request.extensions().get::<PeerAddr>() else {
+        let Some(PeerAddr(peer)) = PeerAddr::of(request) else {
             return Network::Unknown;
         };
         let peer = peer.ip().to_canonical();

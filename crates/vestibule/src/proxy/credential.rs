@@ -83,19 +83,19 @@ pub trait UpstreamTokens: Send + Sync + 'static {
     /// The addition of the house's verifier to a [`Caller`].
     type Extra: Clone + Send + Sync + 'static;
 
-    /// A token of ours for `audience` in the name of `caller`.
+    /// A token of ours for `audience` in the name of `caller`, as value of `Authorization`.
     fn vestibule_token(
         &self,
         caller: &Caller<Self::Extra>,
         audience: &str,
-    ) -> Result<AccessToken, CredentialError>;
+    ) -> Result<HeaderValue, CredentialError>;
 
-    /// The identity token of `caller`, as text of a header.
+    /// The identity token of `caller`, as value of its header.
     fn identity_token(
         &self,
         caller: &Caller<Self::Extra>,
         token: &IdentityToken,
-    ) -> Result<String, CredentialError>;
+    ) -> Result<HeaderValue, CredentialError>;
 
     /// The provider's access token of `caller`.
     fn provider_token(&self, caller: &Caller<Self::Extra>) -> Result<AccessToken, CredentialError>;
@@ -111,19 +111,28 @@ pub(super) fn header_for<T: UpstreamTokens>(
     tokens: &T,
     caller: &Caller<T::Extra>,
 ) -> Result<Option<(HeaderName, HeaderValue)>, CredentialError> {
-    let token = match credential {
+    let value = match credential {
         Credential::None => return Ok(None),
         // Added when the request is complete.
         #[cfg(feature = "aws")]
         Credential::SigV4(_) => return Ok(None),
         Credential::Header { name, value } => return Ok(Some((name.clone(), value.clone()))),
         Credential::VestibuleToken { audience } => tokens.vestibule_token(caller, audience)?,
-        Credential::ProviderToken => tokens.provider_token(caller)?,
+        Credential::ProviderToken => bearer(tokens.provider_token(caller)?.expose())?,
     };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| CredentialError::SignInAgain)?;
-    value.set_sensitive(true);
     Ok(Some((header::AUTHORIZATION, value)))
+}
+
+/// `Authorization` with a token, which only another sign-in mends if no header can hold it.
+pub fn bearer(token: &str) -> Result<HeaderValue, CredentialError> {
+    secret_value(format!("Bearer {token}")).map_err(|_| CredentialError::SignInAgain)
+}
+
+/// The value of a header that nobody else may see.
+pub fn secret_value(text: String) -> Result<HeaderValue, CredentialError> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| CredentialError::Unavailable)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Each header about the caller; `None` where this one has nothing to tell.
@@ -139,9 +148,7 @@ pub(super) fn identity_for<T: UpstreamTokens>(
     let mut headers: IdentityHeaders = told.map(|(name, value)| (name.clone(), value)).collect();
     if let Some(token) = &identity.token {
         let signed = tokens.identity_token(caller, token)?;
-        let mut value = HeaderValue::try_from(signed).map_err(|_| CredentialError::Unavailable)?;
-        value.set_sensitive(true);
-        headers.push((token.header.clone(), Some(value)));
+        headers.push((token.header.clone(), Some(signed)));
     }
     Ok(headers)
 }

@@ -32,6 +32,7 @@ use vestibule_oauth::random::Random;
 use vestibule_oauth::time::Clock;
 use vestibule_oauth::well_known;
 
+use crate::arrival::Arrival;
 use crate::audit::Audit;
 use crate::limits::{Limited, Limits};
 use crate::metrics::Metrics;
@@ -125,7 +126,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         self
     }
 
-    /// Sends an authenticated request, which came at `arrived`, to the upstream of `route`.
+    /// Sends an authenticated request to the upstream of `route`.
     ///
     /// Nothing is buffered in either direction, and nothing is spawned: dropping the future or the response drops the
     /// upstream connection, which an MCP server takes as the cancellation of the request (MCP 2026-07-28).
@@ -133,7 +134,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         &self,
         route: &Route,
         caller: &Caller<T::Extra>,
-        arrived: Instant,
+        arrival: Arrival,
         request: Request,
     ) -> Response {
         if let Some(too_many) = self.count(route, caller) {
@@ -141,7 +142,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         }
         let started = Instant::now();
         let mut operation = Operation::told_by(request.method(), request.headers());
-        let source = self.source(&request);
+        let source = self.source(arrival.from, request.headers());
         let admitted = route
             .policy
             .admit(&route.resource, caller, request, route.header_timeout)
@@ -159,7 +160,8 @@ impl<T: UpstreamTokens> Proxy<T> {
                 operation = permit.operation().unwrap_or(operation);
                 self.allowed(route, caller, operation, &source);
                 let response =
-                    forward::forward(self, route, caller, arrived, permit, handles, request).await;
+                    forward::forward(self, route, caller, arrival.at, permit, handles, request)
+                        .await;
                 let response = response.unwrap_or_else(|error| forward::refuse(self, route, error));
                 if Told::of(&response).is_some_and(|told| {
                     [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason)
@@ -238,8 +240,8 @@ where
     V: VerifyToken<Extra = T::Extra>,
     T: UpstreamTokens,
 {
-    /// Answers any request at or below the public path of the route; it came at `arrived`.
-    pub async fn handle(&self, arrived: Instant, request: Request) -> Response {
+    /// Answers any request at or below the public path of the route.
+    pub async fn handle(&self, arrival: Arrival, request: Request) -> Response {
         let origin = request.headers().get(http::header::ORIGIN).cloned();
         let mut response = if !self.origins.allow(request.headers()) {
             problem::forbidden_origin()
@@ -247,13 +249,13 @@ where
             // Never needs a token.
             return self.origins.preflight(request.headers()).map(Body::new);
         } else {
-            self.answer(arrived, request).await
+            self.answer(arrival, request).await
         };
         self.origins.apply(origin.as_ref(), response.headers_mut());
         response
     }
 
-    async fn answer(&self, arrived: Instant, request: Request) -> Response {
+    async fn answer(&self, arrival: Arrival, request: Request) -> Response {
         // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
         if well_known::is_well_known(request.uri().path()) {
             return problem::not_found("nothing is published here");
@@ -264,11 +266,11 @@ where
         {
             Ok(caller) => {
                 self.proxy
-                    .forward(&self.route, &caller, arrived, request)
+                    .forward(&self.route, &caller, arrival, request)
                     .await
             }
             Err(refusal) => {
-                let source = self.proxy.source(&request);
+                let source = self.proxy.source(arrival.from, request.headers());
                 self.proxy.turned_away(&self.route, &refusal, &source);
                 refusal
             }

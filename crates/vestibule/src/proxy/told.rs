@@ -1,20 +1,21 @@
 //! What happens at a resource, told to the audit stream and counted.
 
-use axum::extract::Request;
 use axum::response::Response;
+use http::HeaderMap;
 use vestibule_guard::{Caller, NO_CREDENTIALS};
 
 use super::credential::UpstreamTokens;
 use super::{Proxy, Route};
+use crate::arrival::PeerAddr;
 use crate::audit::{Event, Happened, Source};
 use crate::metrics::labels::{Label as _, Operation, PolicyDecision};
 use crate::telemetry::Told;
 
 impl<T: UpstreamTokens> Proxy<T> {
-    /// Where a request comes from, when somebody wants to know.
-    pub(super) fn source(&self, request: &Request) -> Source {
+    /// Where a request with these headers comes from, when somebody wants to know.
+    pub(super) fn source(&self, peer: Option<PeerAddr>, headers: &HeaderMap) -> Source {
         match (&self.watch, &self.limits) {
-            (Some(watch), Some(limits)) => watch.audit.source(limits, request),
+            (Some(watch), Some(limits)) => watch.audit.source(limits, peer, headers),
             _ => Source::default(),
         }
     }

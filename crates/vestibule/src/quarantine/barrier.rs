@@ -27,7 +27,7 @@ impl Barrier {
         self.admits(&access.id, &access.subject, &access.client_id, now)
     }
 
-    /// The same for who keeps no more of a token than this.
+    /// The same by what is asked of a token.
     pub(crate) fn admits(
         &self,
         token_id: &str,

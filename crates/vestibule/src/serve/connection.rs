@@ -21,11 +21,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::ServeLimits;
 use super::activity::{Activity, Expiry, Tracked, Watched};
 use super::arriving::Unread;
 use super::front::{Door, Front};
 use super::wire::{self, Wire};
-use super::{PeerAddr, ServeLimits};
+use crate::arrival::PeerAddr;
 
 /// A connection whose peer has gone without a word (a closed laptop) is noticed after about two minutes; without this an
 /// event stream to it would stay for ever.

@@ -7,9 +7,7 @@ use serde_json::{Map, json};
 
 use vestibule_oauth::time::UnixTime;
 
-use crate::grants::Access;
-use crate::issuer::{MintError, TokenIssuer};
-use crate::minted::Minted;
+use crate::issuer::{About, MintError, TokenIssuer};
 
 /// `typ` of an identity token: it passes for no other token of ours, and no other for it.
 pub const IDENTITY_TOKEN_TYPE: &str = "vestibule-identity+jwt";
@@ -39,30 +37,24 @@ impl IdentityToken {
         }
     }
 
-    /// The token for whoever holds `access`, signed anew when the one in `minted` is half through.
-    pub(crate) fn for_access(
+    /// A new token about a caller, and until when it may be used again.
+    pub(crate) fn sign(
         &self,
-        access: &Access,
+        about: &About<'_>,
         issuer: &TokenIssuer,
-        minted: &Minted<String>,
         now: UnixTime,
-    ) -> Result<String, MintError> {
-        if let Some(token) = minted.get(access.id.as_str(), now) {
-            return Ok(token);
-        }
+    ) -> Result<(String, UnixTime), MintError> {
         let lifetime = self.lifetime.as_secs();
-        let ends = access.expires_at.min(now.plus(lifetime));
+        let ends = about.expires_at().min(now.plus(lifetime));
         let chosen = self.claims.iter().filter_map(|name| {
-            let value = access.claims.get(name)?;
+            let value = about.claim(name)?;
             Some((name.clone(), value.clone()))
         });
         let mut claims: Map<_, _> = chosen.collect();
         claims.insert("aud".into(), json!(self.audience));
         claims.insert("iat".into(), json!(now));
         claims.insert("exp".into(), json!(ends));
-        let token = issuer.sign_about(IDENTITY_TOKEN_TYPE, claims, access)?;
-        let again_until = ends.min(now.plus(lifetime / 2));
-        minted.put(access.id.clone(), token.clone(), again_until);
-        Ok(token)
+        let token = issuer.sign_about(IDENTITY_TOKEN_TYPE, claims, about)?;
+        Ok((token, ends.min(now.plus(lifetime / 2))))
     }
 }

@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use http::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use vestibule::policy::Policy;
+use vestibule::proxy::credential;
 use vestibule::proxy::{
     Alarm, Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions,
     Standing, Upstream, UpstreamTokens,
 };
+use vestibule::serve::Arrival;
 use vestibule::settings::StreamRules;
 use vestibule::upstream_identity::{IdentityToken, UpstreamIdentity};
 use vestibule_guard::cors::Origins;
@@ -89,19 +92,16 @@ impl UpstreamTokens for Tokens {
         &self,
         caller: &Caller<()>,
         audience: &str,
-    ) -> Result<AccessToken, CredentialError> {
-        Ok(AccessToken::new(format!(
-            "ours.{audience}.{}",
-            caller.subject()
-        )))
+    ) -> Result<HeaderValue, CredentialError> {
+        credential::bearer(&format!("ours.{audience}.{}", caller.subject()))
     }
 
     fn identity_token(
         &self,
         caller: &Caller<()>,
         token: &IdentityToken,
-    ) -> Result<String, CredentialError> {
-        Ok(format!("signed.{}.{}", token.audience, caller.subject()))
+    ) -> Result<HeaderValue, CredentialError> {
+        credential::secret_value(format!("signed.{}.{}", token.audience, caller.subject()))
     }
 
     fn provider_token(&self, caller: &Caller<()>) -> Result<AccessToken, CredentialError> {
@@ -190,11 +190,9 @@ impl Front {
                 let service = hyper::service::service_fn(move |request: hyper::Request<_>| {
                     let endpoint = Arc::clone(&endpoint);
                     async move {
-                        Ok::<_, Infallible>(
-                            endpoint
-                                .handle(Instant::now(), request.map(Body::new))
-                                .await,
-                        )
+                        let (at, from) = (Instant::now(), None);
+                        let arrival = Arrival { at, from };
+                        Ok::<_, Infallible>(endpoint.handle(arrival, request.map(Body::new)).await)
                     }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
