@@ -11,6 +11,7 @@ mod descriptors;
 mod front;
 mod listen;
 mod tls;
+mod tracked;
 mod wire;
 
 use std::io;

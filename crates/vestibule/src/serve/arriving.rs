@@ -14,9 +14,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use http::header::EXPECT;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
+
+use super::activity::Activity;
 
 /// So many bytes are waited for, …
 const SMALL: u64 = 64 << 10;
@@ -24,10 +25,30 @@ const SMALL: u64 = 64 << 10;
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Where the body of a connection's present request is left by who does not read all of it.
-#[derive(Debug, Default)]
-pub(super) struct Unread(Mutex<Option<Incoming>>);
+#[derive(Debug)]
+pub(super) struct Unread {
+    body: Mutex<Option<Incoming>>,
+    activity: Arc<Activity>,
+}
 
 impl Unread {
+    /// Nothing yet, on a connection that is doing this.
+    pub(super) fn new(activity: Arc<Activity>) -> Self {
+        Self {
+            body: Mutex::default(),
+            activity,
+        }
+    }
+
+    /// The next frame of a body of this connection.
+    fn frame_of(
+        &self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.activity.take(body, |body| body.poll_frame(cx))
+    }
+
     /// The request, whose body comes back here if it is dropped too early.
     pub(super) fn watch(self: &Arc<Self>, request: hyper::Request<Incoming>) -> Request {
         // Who asks first whether to send it is told by the answer that it need not.
@@ -54,7 +75,7 @@ impl Unread {
         let arriving = async {
             let mut left = SMALL;
             while !body.is_end_stream()
-                && let Some(Ok(frame)) = body.frame().await
+                && let Some(Ok(frame)) = poll_fn(|cx| self.frame_of(&mut body, cx)).await
             {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let Some(less) = left.checked_sub(length) else {
@@ -72,7 +93,7 @@ impl Unread {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Incoming>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,15 +109,16 @@ impl http_body::Body for Arriving {
     type Error = hyper::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else {
+        let this = self.get_mut();
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(this.unread.frame_of(body, cx));
         if !matches!(frame, Some(Ok(_))) {
-            self.body = None;
+            this.body = None;
         }
         Poll::Ready(frame)
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::DerefMut;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,9 +22,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ServeLimits;
-use super::activity::{Activity, Expiry, Tracked, Watched};
+use super::activity::{Activity, Expiry, Watched};
 use super::arriving::Unread;
 use super::front::{Door, Front};
+use super::tracked::Tracked;
 use super::wire::{self, Wire};
 use crate::arrival::PeerAddr;
 
@@ -112,7 +113,7 @@ impl Acceptor {
     /// Answers what is asked on a connection.
     async fn converse(&self, door: &Door, wire: Wire, http2: bool, peer: SocketAddr) {
         let activity = Activity::new(door.limits, http2);
-        let unread = Arc::<Unread>::default();
+        let unread = Arc::new(Unread::new(Arc::clone(&activity)));
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let in_flight = activity.request();
             let request: Request = if http2 {
@@ -145,7 +146,7 @@ impl Acceptor {
 /// operation.
 async fn drive<C>(
     mut connection: Pin<impl DerefMut<Target = C>>,
-    activity: &Activity,
+    activity: &Arc<Activity>,
     drain: &CancellationToken,
     peer: SocketAddr,
 ) where
@@ -154,6 +155,8 @@ async fn drive<C>(
 {
     let mut drained = pin!(drain.cancelled());
     let mut timer = pin!(sleep_until(Instant::now()));
+    // Those of HTTP/2 take bodies out in other tasks.
+    let own = (!activity.is_http2()).then(|| Waker::from(Arc::clone(activity)));
     let mut finishing = false;
     let mut goodbye_until = None;
     poll_fn(|cx| {
@@ -162,13 +165,15 @@ async fn drive<C>(
             connection.as_mut().graceful_shutdown();
         }
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            activity.begin_turn();
+            activity.register(cx);
+            let mut own = Context::from_waker(own.as_ref().unwrap_or(cx.waker()));
+            if let Poll::Ready(ended) = connection.as_mut().poll(&mut own) {
                 if let Err(error) = ended {
                     tracing::debug!(%error, %peer, "connection ended with an error");
                 }
                 return Poll::Ready(());
             }
-            activity.register(cx);
             let (deadline, expiry) = match (goodbye_until, activity.deadline()) {
                 (_, None) => return Poll::Pending,
                 (Some(until), Some((_, expiry))) => (until, expiry),
