@@ -1,6 +1,7 @@
 //! Raw servers on loopback that say what becomes of their connections.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -215,4 +216,50 @@ async fn an_upload_goes_on_while_nobody_reads_the_answer() {
     drop(response);
     // The connection goes with the answer, and the upload with it.
     timeout(SOON, sender.closed()).await.unwrap();
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn who_reads_an_answer_is_woken_by_what_comes_and_not_by_reading_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (say, mut said) = mpsc::unbounded_channel::<&str>();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        while let Some(text) = said.recv().await {
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    });
+    say.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        .unwrap();
+    let response = connections().send(to(address, "{}")).await.ok().unwrap();
+    let mut body = response.into_body();
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    for text in ["one", "two"] {
+        assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
+        woken.0.store(0, Ordering::SeqCst);
+        say.send(text).unwrap();
+        let came = async {
+            while woken.0.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, came).await.unwrap();
+        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+            panic!("woken for nothing");
+        };
+        assert_eq!(frame.into_data().unwrap(), text);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "by what came: {text}");
+    }
 }
