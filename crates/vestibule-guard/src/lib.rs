@@ -76,6 +76,7 @@ pub mod caller;
 mod claims;
 pub mod cors;
 mod discovery;
+pub mod driver;
 pub mod fetch;
 #[cfg(feature = "axum")]
 mod for_axum;

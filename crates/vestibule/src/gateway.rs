@@ -139,10 +139,10 @@ pub struct OwnCredentials {
     issuer: Arc<TokenIssuer>,
     barrier: Arc<Barrier>,
     clock: Arc<dyn Clock>,
-    /// Tokens for the upstream of the one resource, by the id of the access token.
-    minted: Minted<String>,
-    /// Identity tokens of the one resource, by the id of the access token.
-    identities: Minted<String>,
+    /// Tokens for the upstream of the one resource.
+    minted: Minted,
+    /// Identity tokens of the one resource.
+    identities: Minted,
 }
 
 impl UpstreamTokens for OwnCredentials {
@@ -154,20 +154,16 @@ impl UpstreamTokens for OwnCredentials {
         audience: &str,
     ) -> Result<HeaderValue, CredentialError> {
         let now = self.clock.now();
-        if let Some(value) = self.minted.get(caller.token_id(), now) {
-            return Ok(value);
-        }
-        let minted = (self.issuer).mint_for_upstream(&About::from(caller), audience, now);
-        let token = minted.map_err(|error| {
-            tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
-            CredentialError::Unavailable
-        })?;
-        let value = credential::bearer(&token)?;
-        // The upstream always gets one that is good for half its time, or as long as the client's own.
-        let again_until = (caller.expires_at()).min(now.plus(UPSTREAM_TOKEN_LIFETIME / 2));
-        self.minted
-            .put(caller.token_id().to_owned(), value.clone(), again_until);
-        Ok(value)
+        self.minted.get_or_sign(caller.token_id(), now, || {
+            let minted = (self.issuer).mint_for_upstream(&About::from(caller), audience, now);
+            let token = minted.map_err(|error| {
+                tracing::error!(reason = "upstream_token", cause = %error, "the token for the upstream was not signed");
+                CredentialError::Unavailable
+            })?;
+            // The upstream always gets one that is good for half its time, or as long as the client's own.
+            let again_until = (caller.expires_at()).min(now.plus(UPSTREAM_TOKEN_LIFETIME / 2));
+            Ok((credential::bearer(&token)?, again_until))
+        })
     }
 
     fn identity_token(
@@ -176,18 +172,14 @@ impl UpstreamTokens for OwnCredentials {
         token: &IdentityToken,
     ) -> Result<HeaderValue, CredentialError> {
         let now = self.clock.now();
-        if let Some(value) = self.identities.get(caller.token_id(), now) {
-            return Ok(value);
-        }
-        let signed = token.sign(&About::from(caller), &self.issuer, now);
-        let (signed, again_until) = signed.map_err(|error| {
-            tracing::error!(reason = "identity_token", cause = %error, "the identity token was not signed");
-            CredentialError::Unavailable
-        })?;
-        let value = credential::secret_value(signed)?;
-        self.identities
-            .put(caller.token_id().to_owned(), value.clone(), again_until);
-        Ok(value)
+        self.identities.get_or_sign(caller.token_id(), now, || {
+            let signed = token.sign(&About::from(caller), &self.issuer, now);
+            let (signed, again_until) = signed.map_err(|error| {
+                tracing::error!(reason = "identity_token", cause = %error, "the identity token was not signed");
+                CredentialError::Unavailable
+            })?;
+            Ok((credential::secret_value(signed)?, again_until))
+        })
     }
 
     fn provider_token(

@@ -293,7 +293,9 @@ impl TokenIssuer {
                 "scope" => scope = value.as_str().map(ScopeSet::parse).unwrap_or_default(),
                 "iat" => issued_at = value.as_u64().map(UnixTime),
                 "iss" | "aud" | "exp" => {}
-                _ => _ = mapped.insert(name, value),
+                _ => {
+                    mapped.insert(name, value);
+                }
             }
         }
         let missing = ClaimsError::Missing;

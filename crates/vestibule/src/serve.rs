@@ -28,7 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::ServerSettings;
 
-pub use crate::arrival::{Arrival, PeerAddr};
 pub use crate::routes::Entrance;
 pub use descriptors::raise_descriptors;
 pub use front::Front;
@@ -63,6 +62,22 @@ impl From<&ServerSettings> for ServeLimits {
             idle_timeout: settings.idle_timeout,
             drain_timeout: settings.drain_timeout,
             max_header_bytes: settings.max_header_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+impl ServeLimits {
+    /// Limits that no test reaches by accident.
+    fn generous() -> Self {
+        let long = Duration::from_secs(60);
+        Self {
+            max_connections: 1,
+            header_timeout: long,
+            handshake_timeout: long,
+            idle_timeout: long,
+            drain_timeout: long,
+            max_header_bytes: 8 << 10,
         }
     }
 }

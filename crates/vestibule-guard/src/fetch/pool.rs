@@ -4,18 +4,16 @@
 //! waits for an answer, or reads it, drives the connection as well: a quarter less work for each request, and nothing to
 //! clean up, because a dropped future takes its connection with it.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::{Future as _, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http::header::InvalidHeaderValue;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -31,6 +29,7 @@ use tower::Service as _;
 use super::MAX_BUFFER;
 use super::body::OutgoingBody;
 use super::connect::{BoxError, Connector};
+use crate::driver::{self, Driver};
 
 /// How often free connections are looked after.
 const ROUND: Duration = Duration::from_secs(1);
@@ -231,27 +230,6 @@ struct Running {
     waker: Waker,
 }
 
-/// Who drives a connection at the time.
-#[derive(Default)]
-struct Driver(AtomicWaker);
-
-thread_local! {
-    /// True while this thread takes something out of an answer.
-    static TAKING: Cell<bool> = const { Cell::new(false) };
-}
-
-impl Wake for Driver {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !TAKING.get() {
-            self.0.wake();
-        }
-    }
-}
-
 impl Running {
     fn new(connection: Connection) -> Self {
         let driver = Arc::<Driver>::default();
@@ -265,29 +243,13 @@ impl Running {
     /// Lets the connection do what it can. When it is over it is dropped: whoever waits for something from it hears that, and
     /// what was wrong.
     fn drive(&mut self, cx: &Context<'_>) {
-        self.driver.0.register(cx.waker());
+        self.driver.register(cx);
         let mut own = Context::from_waker(&self.waker);
         let over = |running: &mut Connection| Pin::new(running).poll(&mut own).is_ready();
         if self.connection.as_mut().is_some_and(over) {
             self.connection = None;
         }
     }
-}
-
-/// Takes what has come out of a body whose connection is driven here. hyper wakes whoever drives it, so that more is read.
-/// That is us: awake, and about to drive it before we wait.
-fn take(body: &mut Incoming) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    /// Also when hyper panics.
-    struct Taken;
-    impl Drop for Taken {
-        fn drop(&mut self) {
-            TAKING.set(false);
-        }
-    }
-    TAKING.set(true);
-    let _taken = Taken;
-    // Only the connection moves the body, and that wakes whoever drives it.
-    Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
 }
 
 impl Kept {
@@ -380,10 +342,12 @@ impl Answer {
         let Driven::Here(line) = &mut self.line else {
             return Pin::new(&mut self.body).poll_frame(cx);
         };
-        let mut polled = take(&mut self.body);
+        // Only the connection moves the body, and it is moved here, before we wait.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let (mut polled, _) = driver::take(&mut self.body, &mut nobody);
         if polled.is_pending() {
             line.running.drive(cx);
-            polled = take(&mut self.body);
+            (polled, _) = driver::take(&mut self.body, &mut nobody);
         }
         match &polled {
             Poll::Pending => {}

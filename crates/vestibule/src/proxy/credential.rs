@@ -123,12 +123,20 @@ pub(super) fn header_for<T: UpstreamTokens>(
     Ok(Some((header::AUTHORIZATION, value)))
 }
 
-/// `Authorization` with a token, which only another sign-in mends if no header can hold it.
+/// The value of `Authorization` with a token (RFC 6750 §2.1).
+///
+/// # Errors
+///
+/// `SignInAgain` for a token that no header can hold: only another one mends that.
 pub fn bearer(token: &str) -> Result<HeaderValue, CredentialError> {
     secret_value(format!("Bearer {token}")).map_err(|_| CredentialError::SignInAgain)
 }
 
-/// The value of a header that nobody else may see.
+/// The value of a header that is in no log.
+///
+/// # Errors
+///
+/// `Unavailable` for text that no header can hold.
 pub fn secret_value(text: String) -> Result<HeaderValue, CredentialError> {
     let mut value = HeaderValue::try_from(text).map_err(|_| CredentialError::Unavailable)?;
     value.set_sensitive(true);

@@ -1,18 +1,15 @@
 //! What a connection is doing — sending a header, busy, or idle — and until when it may go on doing that.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, ready};
+use std::task::{Context, Poll, Wake as _, ready};
 
-use futures_util::task::AtomicWaker;
-use http_body::Body as _;
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use vestibule_guard::driver::Driver;
 
 use super::ServeLimits;
 
@@ -24,30 +21,7 @@ pub(super) struct Activity {
     state: Mutex<State>,
     /// How often the connection's task has been polled.
     turn: AtomicU64,
-    /// The task of the connection.
-    task: AtomicWaker,
-    /// True when the task was not woken because it is awake.
-    unheard: AtomicBool,
-}
-
-thread_local! {
-    /// True while this thread takes something out of the body of a request.
-    static TAKING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Wakes the connection. HTTP/2 needs it when its last request ended in another task, HTTP/1 for all.
-impl Wake for Activity {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if TAKING.get() {
-            self.unheard.store(true, Ordering::Relaxed);
-        } else {
-            self.task.wake();
-        }
-    }
+    driver: Arc<Driver>,
 }
 
 #[derive(Debug)]
@@ -90,8 +64,7 @@ impl Activity {
             http2,
             state: Mutex::new(state),
             turn: AtomicU64::new(0),
-            task: AtomicWaker::new(),
-            unheard: AtomicBool::new(false),
+            driver: Arc::default(),
         })
     }
 
@@ -114,33 +87,9 @@ impl Activity {
         self.http2
     }
 
-    /// Asks to be woken by this as a [`Wake`].
-    pub(super) fn register(&self, cx: &Context<'_>) {
-        self.task.register(cx.waker());
-    }
-
-    /// Takes something out of the body of a request of HTTP/1. hyper wakes the connection then, so that more is read. When
-    /// this was all, another turn of it would be for nothing: 1,300 instructions of the 21,000 that a refusal takes.
-    pub(super) fn take<T>(
-        &self,
-        body: &mut Incoming,
-        take: impl FnOnce(Pin<&mut Incoming>) -> T,
-    ) -> T {
-        /// Also when hyper panics.
-        struct Taken;
-        impl Drop for Taken {
-            fn drop(&mut self) {
-                TAKING.set(false);
-            }
-        }
-        TAKING.set(true);
-        let taken = Taken;
-        let frame = take(Pin::new(body));
-        drop(taken);
-        if self.unheard.swap(false, Ordering::Relaxed) && !body.is_end_stream() {
-            self.task.wake();
-        }
-        frame
+    /// Whom the connection is woken by. HTTP/2 needs it when its last request ended in another task, HTTP/1 for all.
+    pub(super) fn driver(&self) -> &Arc<Driver> {
+        &self.driver
     }
 
     /// The connection's task is polled.
@@ -197,7 +146,7 @@ impl Activity {
         state.since = None;
         drop(state);
         if self.http2 {
-            self.task.wake();
+            self.driver.wake_by_ref();
         }
     }
 

@@ -7,17 +7,16 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake as _, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use http::header::EXPECT;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::timeout;
-
-use super::activity::Activity;
+use vestibule_guard::driver::{self, Driver, Polled};
 
 /// So many bytes are waited for, …
 const SMALL: u64 = 64 << 10;
@@ -28,25 +27,26 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Unread {
     body: Mutex<Option<Incoming>>,
-    activity: Arc<Activity>,
+    driver: Arc<Driver>,
 }
 
 impl Unread {
-    /// Nothing yet, on a connection that is doing this.
-    pub(super) fn new(activity: Arc<Activity>) -> Self {
+    /// Nothing yet, on a connection with this driver.
+    pub(super) fn new(driver: Arc<Driver>) -> Self {
         Self {
             body: Mutex::default(),
-            activity,
+            driver,
         }
     }
 
-    /// The next frame of a body of this connection.
-    fn frame_of(
-        &self,
-        body: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.activity.take(body, |body| body.poll_frame(cx))
+    /// The next frame of a body of this connection. Its driver has no turn for the last one: that costs 1,300 instructions of
+    /// the 21,000 that a refusal takes.
+    fn take(&self, body: &mut Incoming, cx: &mut Context<'_>) -> Polled {
+        let (polled, again) = driver::take(body, cx);
+        if again && !body.is_end_stream() {
+            self.driver.wake_by_ref();
+        }
+        polled
     }
 
     /// The request, whose body comes back here if it is dropped too early.
@@ -75,7 +75,7 @@ impl Unread {
         let arriving = async {
             let mut left = SMALL;
             while !body.is_end_stream()
-                && let Some(Ok(frame)) = poll_fn(|cx| self.frame_of(&mut body, cx)).await
+                && let Some(Ok(frame)) = poll_fn(|cx| self.take(&mut body, cx)).await
             {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let Some(less) = left.checked_sub(length) else {
@@ -108,15 +108,12 @@ impl http_body::Body for Arriving {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let frame = ready!(this.unread.frame_of(body, cx));
+        let frame = ready!(this.unread.take(body, cx));
         if !matches!(frame, Some(Ok(_))) {
             this.body = None;
         }

@@ -113,7 +113,7 @@ impl Acceptor {
     /// Answers what is asked on a connection.
     async fn converse(&self, door: &Door, wire: Wire, http2: bool, peer: SocketAddr) {
         let activity = Activity::new(door.limits, http2);
-        let unread = Arc::new(Unread::new(Arc::clone(&activity)));
+        let unread = Arc::new(Unread::new(Arc::clone(activity.driver())));
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let in_flight = activity.request();
             let request: Request = if http2 {
@@ -146,7 +146,7 @@ impl Acceptor {
 /// operation.
 async fn drive<C>(
     mut connection: Pin<impl DerefMut<Target = C>>,
-    activity: &Arc<Activity>,
+    activity: &Activity,
     drain: &CancellationToken,
     peer: SocketAddr,
 ) where
@@ -155,8 +155,9 @@ async fn drive<C>(
 {
     let mut drained = pin!(drain.cancelled());
     let mut timer = pin!(sleep_until(Instant::now()));
-    // Those of HTTP/2 take bodies out in other tasks.
-    let own = (!activity.is_http2()).then(|| Waker::from(Arc::clone(activity)));
+    let driver = activity.driver();
+    // Bodies of HTTP/2 are taken out in other tasks.
+    let own = (!activity.is_http2()).then(|| Waker::from(Arc::clone(driver)));
     let mut finishing = false;
     let mut goodbye_until = None;
     poll_fn(|cx| {
@@ -166,7 +167,7 @@ async fn drive<C>(
         }
         loop {
             activity.begin_turn();
-            activity.register(cx);
+            driver.register(cx);
             let mut own = Context::from_waker(own.as_ref().unwrap_or(cx.waker()));
             if let Poll::Ready(ended) = connection.as_mut().poll(&mut own) {
                 if let Err(error) = ended {
@@ -209,4 +210,83 @@ fn has_passed(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_
         timer.as_mut().reset(deadline);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// A client of a connection that says how long the body of each request was, and what that connection is doing.
+    fn connection() -> (DuplexStream, Arc<Activity>) {
+        let (client, stream) = duplex(1 << 20);
+        let limits = ServeLimits::generous();
+        let activity = Activity::new(limits, false);
+        let ours = Arc::clone(&activity);
+        tokio::spawn(async move {
+            let unread = Arc::new(Unread::new(Arc::clone(ours.driver())));
+            let service = service_fn(|request| {
+                let in_flight = ours.request();
+                let request = unread.watch(request);
+                async move {
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    let response = http::Response::new(Body::from(body.len().to_string()));
+                    Ok::<_, Infallible>(response.map(|body| Tracked::new(body, in_flight)))
+                }
+            });
+            let stream = TokioIo::new(Watched::new(stream, Arc::clone(&ours)));
+            let connection = pin!(Http::new(&limits).http1.serve_connection(stream, service));
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            drive(connection, &ours, &CancellationToken::new(), peer).await;
+        });
+        (client, activity)
+    }
+
+    /// The body of the answer to what has been sent.
+    async fn answer(client: &mut DuplexStream) -> String {
+        let mut answer = String::new();
+        let mut buffer = [0; 1024];
+        while !answer.contains("\r\n\r\n") {
+            let length = client.read(&mut buffer).await.unwrap();
+            assert_ne!(length, 0, "closed after {answer:?}");
+            answer.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        }
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_request_in_one_piece_takes_one_turn_of_its_connection() {
+        let (mut client, activity) = connection();
+        for turns in 1..4 {
+            let request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello";
+            client.write_all(request).await.unwrap();
+            assert_eq!(answer(&mut client).await, "5");
+            // If it was woken once more it has had that turn then.
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            assert_eq!(activity.turn(), turns);
+        }
+    }
+
+    /// Nothing but the connection reads them, and it is not to wait for what has come already.
+    #[tokio::test]
+    async fn a_request_in_many_pieces_arrives_whole() {
+        let (mut client, _) = connection();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunks: &[&[u8]] = &[b"3\r\none\r\n", b"5\r\nth", b"ree\r\n", b"0\r\n\r\n"];
+        for together in [false, true] {
+            client.write_all(head).await.unwrap();
+            for chunk in chunks {
+                if !together {
+                    yield_now().await;
+                }
+                client.write_all(chunk).await.unwrap();
+            }
+            assert_eq!(answer(&mut client).await, "8");
+        }
+    }
 }

@@ -72,7 +72,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
     use std::task::{Wake, Waker};
-    use std::time::Duration;
 
     use futures_util::stream::poll_fn;
     use http_body::Body as _;
@@ -101,16 +100,7 @@ mod tests {
 
     impl Stream {
         fn new(http2: bool) -> Self {
-            let long = Duration::from_secs(60);
-            let limits = ServeLimits {
-                max_connections: 1,
-                header_timeout: long,
-                handshake_timeout: long,
-                idle_timeout: long,
-                drain_timeout: long,
-                max_header_bytes: 8 << 10,
-            };
-            let activity = Activity::new(limits, http2);
+            let activity = Activity::new(ServeLimits::generous(), http2);
             let put = Arc::<Mutex<VecDeque<&'static str>>>::default();
             let asked = Arc::<AtomicUsize>::default();
             let (from, counted) = (Arc::clone(&put), Arc::clone(&asked));

@@ -100,14 +100,9 @@ mod tests {
     async fn a_client_that_says_part_of_a_preface_and_no_more_has_its_time() {
         let (mut client, stream) = connection().await;
         client.write_all(b"PRI").await.unwrap();
-        let long = Duration::from_secs(60);
         let limits = ServeLimits {
-            max_connections: 1,
             header_timeout: Duration::from_millis(60),
-            handshake_timeout: long,
-            idle_timeout: long,
-            drain_timeout: long,
-            max_header_bytes: 8 << 10,
+            ..ServeLimits::generous()
         };
         let error = open(stream, None, &limits).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

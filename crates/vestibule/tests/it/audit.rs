@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Value, json};
-use vestibule::serve::PeerAddr;
+use vestibule::arrival::PeerAddr;
 use vestibule::settings::{AdminSettings, AuditSettings, AuditSink, Settings};
 use vestibule_oauth::secret::Secret;
 use vestibule_standin::cognito::CognitoOptions;

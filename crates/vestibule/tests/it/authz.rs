@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::body::Body;
 use http::header::HOST;
 use http::{Method, Request};
-use vestibule::serve::PeerAddr;
+use vestibule::arrival::PeerAddr;
 use vestibule::settings::{
     AuthzSettings, ClaimMapping, CredentialSettings, EndpointLimits, Rate, RequestFrom, Settings,
 };

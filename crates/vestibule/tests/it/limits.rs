@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 use tower::ServiceExt as _;
-use vestibule::serve::PeerAddr;
+use vestibule::arrival::PeerAddr;
 use vestibule::settings::{EndpointLimits, Rate, Settings};
 use vestibule_oauth::secret::Secret;
 use vestibule_standin::cognito::Endpoint;

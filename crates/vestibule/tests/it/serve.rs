@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use vestibule::serve::{Drained, PeerAddr, ServeLimits, bind, run, tls_config};
+use vestibule::arrival::PeerAddr;
+use vestibule::serve::{Drained, ServeLimits, bind, run, tls_config};
 use vestibule::settings::TlsFiles;
 
 /// Limits that no test reaches by accident.

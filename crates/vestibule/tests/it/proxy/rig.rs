@@ -13,13 +13,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use vestibule::arrival::Arrival;
 use vestibule::policy::Policy;
 use vestibule::proxy::credential;
 use vestibule::proxy::{
     Alarm, Credential, CredentialError, Ending, Endpoint, HandleLimits, Proxy, Route, Sessions,
     Standing, Upstream, UpstreamTokens,
 };
-use vestibule::serve::Arrival;
 use vestibule::settings::StreamRules;
 use vestibule::upstream_identity::{IdentityToken, UpstreamIdentity};
 use vestibule_guard::cors::Origins;
