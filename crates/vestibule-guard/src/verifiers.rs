@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::url::ResourceUri;
 
 use crate::caller::{TokenRefusal, Verified, VerifyToken};
@@ -123,7 +123,7 @@ fn unverified_issuer(token: &str) -> Option<String> {
     let mut parts = token.split('.');
     let payload = parts.nth(1)?;
     parts.next()?;
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let payload = BASE64URL.decode(payload).ok()?;
     let payload: Payload = serde_json::from_slice(&payload).ok()?;
     Some(payload.iss)
 }

@@ -8,7 +8,6 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -19,6 +18,7 @@ pub use assertion::{
 pub use document::{DocumentError, DocumentUrl, DocumentUrlError, MetadataDocument};
 pub use registration::{ClientInformation, ClientMetadata, Registration, RegistrationError};
 
+use crate::base64url::BASE64URL;
 use crate::url::{PrivateUseSchemes, RedirectUri, RedirectUriError};
 
 /// How a `client_id` of our own making begins. It must never begin like a URL (facts/mcp-authorization.md §5).
@@ -236,7 +236,7 @@ impl Client {
             ClientKeys::Uri(uri) => json!(uri),
         };
         let content = json!([self.id.as_str(), uris, self.auth_method.as_str(), keys]);
-        URL_SAFE_NO_PAD.encode(digest(&SHA256, content.to_string().as_bytes()))
+        BASE64URL.encode(digest(&SHA256, content.to_string().as_bytes()))
     }
 
     /// `host[:port]` of the metadata document this client is described by: the one part of it that was verified, by

@@ -18,6 +18,7 @@
 //! | Well-known paths of the above | [`well_known`] |
 
 pub mod authorize;
+pub mod base64url;
 pub mod challenge;
 pub mod client;
 pub mod error;

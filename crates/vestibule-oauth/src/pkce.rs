@@ -3,10 +3,10 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::base64url::BASE64URL;
 use crate::random::Random;
 use crate::secret::Secret;
 
@@ -44,7 +44,7 @@ impl CodeChallenge {
         if method != Some(METHOD_S256) {
             return Err(PkceError::UnsupportedMethod);
         }
-        match URL_SAFE_NO_PAD.decode(challenge) {
+        match BASE64URL.decode(challenge) {
             Ok(bytes) if bytes.len() == 32 => Ok(Self(challenge.to_owned())),
             _ => Err(PkceError::MalformedChallenge),
         }
@@ -84,7 +84,7 @@ impl CodeVerifier {
 
     /// The S256 challenge of this verifier.
     pub fn challenge(&self) -> CodeChallenge {
-        CodeChallenge(URL_SAFE_NO_PAD.encode(digest(&SHA256, self.0.expose().as_bytes())))
+        CodeChallenge(BASE64URL.encode(digest(&SHA256, self.0.expose().as_bytes())))
     }
 
     /// The verifier as it goes to a token endpoint.

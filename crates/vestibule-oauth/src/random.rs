@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::base64url::BASE64URL;
 
 /// A source of unpredictable bytes: the operating system's in production, a seeded one in tests.
 pub trait Random: fmt::Debug + Send + Sync {
@@ -17,7 +18,7 @@ pub trait Random: fmt::Debug + Send + Sync {
     fn token(&self, bytes: usize) -> String {
         let mut buffer = vec![0; bytes];
         self.fill(&mut buffer);
-        URL_SAFE_NO_PAD.encode(buffer)
+        BASE64URL.encode(buffer)
     }
 
     /// A number that does not come twice, for what is only told apart by it and guards nothing: reference ids.

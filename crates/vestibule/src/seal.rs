@@ -13,12 +13,12 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::UnixTime;
@@ -278,7 +278,7 @@ impl Sealer {
             .strip_prefix(T::KIND.prefix())
             .ok_or(SealError::Malformed)?;
         let mut envelope = Zeroizing::new(
-            URL_SAFE_NO_PAD
+            BASE64URL
                 .decode(encoded)
                 .map_err(|_| SealError::Malformed)?,
         );
@@ -311,7 +311,7 @@ impl Sealer {
     /// replica and lives as long as that key is in the ring. `None` when the text does not name a key of ours.
     pub fn secret_for(&self, sealed: &str) -> Option<Secret> {
         let (_, encoded) = sealed.split_once('_')?;
-        let envelope = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+        let envelope = BASE64URL.decode(encoded).ok()?;
         let id = envelope.get(1..=KEY_ID_LEN)?;
         let key = self.ring.iter().find(|key| key.id == id)?;
         let info = [
@@ -323,7 +323,7 @@ impl Sealer {
         let mut bytes = Zeroizing::new([0; 32]);
         let okm = key.root.expand(&info, HKDF_SHA256).ok()?;
         okm.fill(bytes.as_mut()).ok()?;
-        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
+        let text = Zeroizing::new(BASE64URL.encode(bytes.as_ref()));
         Some(Secret::new(format!("{CLIENT_SECRET_PREFIX}{}", *text)))
     }
 
@@ -418,7 +418,7 @@ pub(crate) fn base64_behind(prefix: &str, bytes: &[u8]) -> String {
     let mut text = vec![0; prefix.len() + length];
     let (head, tail) = text.split_at_mut(prefix.len());
     head.copy_from_slice(prefix.as_bytes());
-    let encoded = URL_SAFE_NO_PAD.encode_slice(bytes, tail);
+    let encoded = BASE64URL.encode_slice(bytes, tail);
     encoded.expect("there is room for all of it");
     String::from_utf8(text).expect("base64 is ASCII")
 }
@@ -552,10 +552,10 @@ mod tests {
         fn any_change_of_any_bit_is_noticed(text in ".{0,40}", position in any::<prop::sample::Index>(), bit in 0..8_u8) {
             let house = sealer("https://h", &[1]);
             let sealed = seal(&house, &text);
-            let mut bytes = URL_SAFE_NO_PAD.decode(&sealed[4..]).unwrap();
+            let mut bytes = BASE64URL.decode(&sealed[4..]).unwrap();
             let index = position.index(bytes.len());
             bytes[index] ^= 1 << bit;
-            let changed = format!("vac_{}", URL_SAFE_NO_PAD.encode(bytes));
+            let changed = format!("vac_{}", BASE64URL.encode(bytes));
             prop_assert!(house.open::<A>(&changed, NOW).is_err());
         }
 

@@ -1,10 +1,10 @@
 //! `private_key_jwt` (RFC 7521 §4.2, RFC 7523 §2.2 and §3): a client proves itself with a signed, short-lived assertion.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::base64url::BASE64URL;
 use crate::jose::{Audience, Claims, ClaimsError, Expected, JwkSet, Jws, JwsError, SKEW_SECONDS};
 use crate::secret::Secret;
 use crate::time::UnixTime;
@@ -77,7 +77,7 @@ impl ClientAssertion {
         if text.len() > Jws::MAX_LENGTH {
             return None;
         }
-        let payload = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
+        let payload = BASE64URL.decode(text.split('.').nth(1)?).ok()?;
         let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
         claims.get("sub")?.as_str().map(str::to_owned)
     }

@@ -6,10 +6,11 @@ use aws_lc_rs::signature::{
     RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use serde_json::Value;
+
+use crate::base64url::BASE64URL;
 
 /// What a key of each type may verify.
 const BY_RSA: [(Algorithm, &RsaParameters); 4] = [
@@ -57,7 +58,7 @@ impl PublicKey {
         }
         let stated = value.get("alg").and_then(Value::as_str);
         let wanted = |own: Algorithm| stated.is_none_or(|stated| format!("{own:?}") == stated);
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
+        let decode = |text: &str| BASE64URL.decode(text).ok();
         let one = |own: Algorithm, by: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
             let key = ParsedPublicKey::new(by, bytes).ok()?;
             Some(vec![(own, key)]).filter(|_| wanted(own))

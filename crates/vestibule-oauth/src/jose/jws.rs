@@ -7,7 +7,6 @@ use aws_lc_rs::signature::{
     RsaKeyPair,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -16,6 +15,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::{JwkSet, SigningAlg};
+use crate::base64url::BASE64URL;
 use crate::secret::Secret;
 
 /// Why a token is not a valid signature. None of it is worth telling the sender; all of it is worth logging.
@@ -80,9 +80,7 @@ impl<'a> Jws<'a> {
         if payload.contains('.') || signature.is_empty() {
             return Err(JwsError::Malformed);
         }
-        let header = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(|_| JwsError::Malformed)?;
+        let header = BASE64URL.decode(header).map_err(|_| JwsError::Malformed)?;
         let header: Header = serde_json::from_slice(&header).map_err(|_| JwsError::Header)?;
         if header.crit.is_some() {
             return Err(JwsError::Critical);
@@ -133,12 +131,12 @@ impl<'a> Jws<'a> {
             .find(self.kid())
             .ok_or_else(|| JwsError::UnknownKey(self.kid.clone()))?;
         let key = key.verifying(self.algorithm).ok_or(JwsError::KeyMismatch)?;
-        let signature = URL_SAFE_NO_PAD
+        let signature = BASE64URL
             .decode(self.signature)
             .map_err(|_| JwsError::Signature)?;
         key.verify_sig(self.signed.as_bytes(), &signature)
             .map_err(|_| JwsError::Signature)?;
-        let payload = URL_SAFE_NO_PAD
+        let payload = BASE64URL
             .decode(self.payload)
             .map_err(|_| JwsError::Payload)?;
         // Looked through for UTF-8 once, and not text by text.
@@ -199,7 +197,7 @@ impl KeyPair {
 
     /// The public half as a JWK (RFC 7518 §6, RFC 8037 §2): the members that a thumbprint is made of, in its order.
     fn public(&self) -> Option<Vec<(&'static str, String)>> {
-        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let encode = |bytes: &[u8]| BASE64URL.encode(bytes);
         match self {
             Self::Es256(pair) => {
                 // An uncompressed point (SEC 1 §2.3.3).
@@ -292,7 +290,7 @@ impl SigningKey {
     /// Signs claims under a header with this `typ` (`at+jwt` for access tokens, RFC 9068 §2.1).
     pub fn sign(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, SigningKeyError> {
         let header = json!({ "typ": typ, "alg": self.alg.as_str(), "kid": self.kid });
-        let encode = |value: &[u8]| URL_SAFE_NO_PAD.encode(value);
+        let encode = |value: &[u8]| BASE64URL.encode(value);
         let claims = serde_json::to_vec(claims).map_err(|_| SigningKeyError::Unusable(self.alg))?;
         let signed = format!(
             "{}.{}",
@@ -310,7 +308,7 @@ fn thumbprint(members: &[(&'static str, String)]) -> String {
     let member = |(name, value): &(&str, String)| format!("\"{name}\":\"{value}\"");
     let members: Vec<String> = members.iter().map(member).collect();
     let json = format!("{{{}}}", members.join(","));
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, json.as_bytes()))
+    BASE64URL.encode(digest(&SHA256, json.as_bytes()))
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -419,7 +417,7 @@ mod tests {
         let key = key(SigningAlg::Es256);
         let set = JwkSet::from_values(&[key.public_jwk().clone()]);
         let token = key.sign("at+jwt", &claims()).unwrap();
-        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let encode = |value: Value| BASE64URL.encode(value.to_string());
         let payload = token.split('.').nth(1).unwrap();
         let signature = token.split('.').nth(2).unwrap();
         let with_header = |header: Value| format!("{}.{payload}.{signature}", encode(header));

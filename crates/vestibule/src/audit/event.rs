@@ -2,9 +2,9 @@
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::client::{Client, ClientId};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::UnixTime;
@@ -416,7 +416,7 @@ fn harmless(text: &str) -> String {
 fn keyed_hash(key: &hmac::Key, subject: &str) -> String {
     let tag = hmac::sign(key, subject.as_bytes());
     let half = tag.as_ref().get(..16).unwrap_or_default();
-    URL_SAFE_NO_PAD.encode(half)
+    BASE64URL.encode(half)
 }
 
 #[cfg(test)]

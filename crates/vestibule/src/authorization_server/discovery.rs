@@ -10,12 +10,12 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::client::{ClientAssertion, ClientAuthMethod};
 use vestibule_oauth::metadata::{AuthorizationServerMetadata, ProtectedResourceMetadata};
 use vestibule_oauth::pkce::METHOD_S256;
@@ -92,7 +92,7 @@ impl Documents {
 impl Document {
     fn new(path: &str, content: &impl Serialize) -> Self {
         let body = Bytes::from(serde_json::to_vec(content).unwrap_or_default());
-        let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &body).as_ref()[..12]);
+        let tag = BASE64URL.encode(&digest(&SHA256, &body).as_ref()[..12]);
         let etag = HeaderValue::try_from(format!("\"{tag}\""))
             .unwrap_or_else(|_| HeaderValue::from_static("\"0\""));
         // Short enough for a key rotation, long enough for clients that fetch it eight times in one session.

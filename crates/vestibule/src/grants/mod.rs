@@ -36,9 +36,9 @@ pub use ticket::Ticket;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::client::ClientId;
 use vestibule_oauth::secret::Secret;
 
@@ -60,9 +60,7 @@ impl ClientDigest {
 
     /// A digest that an operator hands in; `None` when it cannot be one.
     pub fn from_text(text: &str) -> Option<Self> {
-        let is_digest = URL_SAFE_NO_PAD
-            .decode(text)
-            .is_ok_and(|bytes| bytes.len() == 32);
+        let is_digest = BASE64URL.decode(text).is_ok_and(|bytes| bytes.len() == 32);
         is_digest.then(|| Self(text.to_owned()))
     }
 
@@ -74,7 +72,7 @@ impl ClientDigest {
 
 /// SHA-256 as base64url: binds an artefact to a value without containing it.
 pub fn fingerprint(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
+    BASE64URL.encode(digest(&SHA256, text.as_bytes()))
 }
 
 /// Serde for a verifier of our own inside a sealed value.

@@ -4,10 +4,10 @@
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::{AccessToken, RefreshToken, Secret};
 use vestibule_oauth::time::UnixTime;
@@ -83,7 +83,7 @@ impl Answer {
     ///
     /// Never: a few kilobytes serialise and encrypt.
     pub fn lock(&self, token: &RefreshToken, random: &dyn Random) -> String {
-        URL_SAFE_NO_PAD.encode(self.lock_bytes(token, random))
+        BASE64URL.encode(self.lock_bytes(token, random))
     }
 
     /// The same as bytes, for who keeps it in memory.
@@ -115,7 +115,7 @@ impl Answer {
 
     /// Opens what [`Answer::lock`] sealed for the same token.
     pub fn unlock(locked: &str, token: &RefreshToken) -> Option<Self> {
-        Self::unlock_bytes(URL_SAFE_NO_PAD.decode(locked).ok()?, token)
+        Self::unlock_bytes(BASE64URL.decode(locked).ok()?, token)
     }
 
     /// Opens what [`Answer::lock_bytes`] sealed for the same token.

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::jose::{JwkSet, SigningAlg};
 use vestibule_oauth::secret::Secret;
 use vestibule_oauth::time::UnixTime;
@@ -109,7 +109,7 @@ impl KeyRing {
             String::with_capacity(4096 * (1 + self.signing.len()) + 256 * self.sealing.len());
         text.push_str(HEADER);
         for key in &self.sealing {
-            let mut secret = URL_SAFE_NO_PAD.encode(key.secret.as_slice());
+            let mut secret = BASE64URL.encode(key.secret.as_slice());
             let _ = write!(
                 text,
                 "\n[[sealing]]\nid = \"{}\"\n{}secret = \"{secret}\"\n",
@@ -166,7 +166,7 @@ impl SealingKey {
             .filter(|id| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|id| u32::from_str_radix(id, 16).ok())
             .ok_or_else(|| wrong("id is not eight hexadecimal digits"))?;
-        let bytes = URL_SAFE_NO_PAD
+        let bytes = BASE64URL
             .decode(written.secret.expose())
             .map(Zeroizing::new);
         let secret = bytes

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 use vestibule_guard::Caller;
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::url::ResourceUri;
 
 use crate::seal::Sealer;
@@ -48,7 +48,7 @@ impl Sessions {
             _ => return Err(UnknownSession),
         };
         let (id, tag) = value.rsplit_once(SEPARATOR).ok_or(UnknownSession)?;
-        let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| UnknownSession)?;
+        let tag = BASE64URL.decode(tag).map_err(|_| UnknownSession)?;
         let bound = bound("mcp session", resource, caller, id);
         if !self.sealer.verify_tag(&bound, &tag) {
             return Err(UnknownSession);
@@ -72,7 +72,7 @@ impl Sessions {
             return;
         };
         let tag = self.sealer.tag(&bound("mcp session", resource, caller, id));
-        let value = format!("{id}{SEPARATOR}{}", URL_SAFE_NO_PAD.encode(tag));
+        let value = format!("{id}{SEPARATOR}{}", BASE64URL.encode(tag));
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(SESSION_ID, value);
         }
@@ -105,7 +105,7 @@ impl Principal {
     /// The id with the tag.
     pub(super) fn tagged(&self, id: &[u8]) -> Vec<u8> {
         let tag = self.sealer.tag(&self.bytes(id));
-        let tag = URL_SAFE_NO_PAD.encode(tag);
+        let tag = BASE64URL.encode(tag);
         [id, &[SEPARATOR as u8], tag.as_bytes()].concat()
     }
 
@@ -113,7 +113,7 @@ impl Principal {
     pub(super) fn untagged<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
         let at = value.iter().rposition(|byte| *byte == SEPARATOR as u8)?;
         let (id, tag) = value.split_at(at);
-        let tag = URL_SAFE_NO_PAD.decode(tag.get(1..)?).ok()?;
+        let tag = BASE64URL.decode(tag.get(1..)?).ok()?;
         self.sealer.verify_tag(&self.bytes(id), &tag).then_some(id)
     }
 

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 
+use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::{Clock, UnixTime};
 
@@ -129,7 +129,7 @@ impl Owner {
 
 /// SHA-256 as base64url.
 fn hash(name: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, name.as_bytes()))
+    BASE64URL.encode(digest(&SHA256, name.as_bytes()))
 }
 
 /// Which write an entry stems from. Never the same twice for a key, not even after it was deleted.
