@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::ops::DerefMut;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,6 +21,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use vestibule_guard::driver::Driver;
 
 use super::ServeLimits;
 use super::activity::{Activity, Expiry, Watched};
@@ -154,20 +156,29 @@ async fn drive<C>(
     C::Error: std::fmt::Display,
 {
     let mut drained = pin!(drain.cancelled());
-    let mut timer = pin!(sleep_until(Instant::now()));
+    let first = activity.deadline().map(|(deadline, _)| deadline);
+    let mut timer = pin!(sleep_until(first.unwrap_or_else(Instant::now)));
     let driver = activity.driver();
     // Bodies of HTTP/2 are taken out in other tasks.
     let own = (!activity.is_http2()).then(|| Waker::from(Arc::clone(driver)));
+    let bell = Bell::new(Arc::clone(driver));
+    let ringing = Waker::from(Arc::clone(&bell));
+    // True while the timer will not ring.
+    let mut silent = true;
     let mut finishing = false;
     let mut goodbye_until = None;
     poll_fn(|cx| {
-        if !finishing && drained.as_mut().poll(cx).is_ready() {
-            finishing = true;
-            connection.as_mut().graceful_shutdown();
+        driver.register(cx);
+        let mut ringing = Context::from_waker(&ringing);
+        if bell.rung() {
+            silent = true;
+            if !finishing && drained.as_mut().poll(&mut ringing).is_ready() {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
         loop {
             activity.begin_turn();
-            driver.register(cx);
             let mut own = Context::from_waker(own.as_ref().unwrap_or(cx.waker()));
             if let Poll::Ready(ended) = connection.as_mut().poll(&mut own) {
                 if let Err(error) = ended {
@@ -180,9 +191,14 @@ async fn drive<C>(
                 (Some(until), Some((_, expiry))) => (until, expiry),
                 (None, Some(deadline)) => deadline,
             };
-            if !has_passed(timer.as_mut(), deadline, cx) {
+            if !silent && timer.deadline() <= deadline {
                 return Poll::Pending;
             }
+            if !has_passed(timer.as_mut(), deadline, &mut ringing) {
+                silent = false;
+                return Poll::Pending;
+            }
+            silent = true;
             if expiry == Expiry::Header || goodbye_until.is_some() {
                 tracing::debug!(%peer, ?expiry, "connection closed: its time is up");
                 return Poll::Ready(());
@@ -196,6 +212,37 @@ async fn drive<C>(
         }
     })
     .await;
+}
+
+/// Wakes a connection for what is rare — the shutdown, the end of its time — and says that it did: both are asked only
+/// then. To ask them in each turn costs 1 to 2 % of a short answer.
+struct Bell {
+    rung: AtomicBool,
+    driver: Arc<Driver>,
+}
+
+impl Bell {
+    /// One that has rung: both have to be told where to ring.
+    fn new(driver: Arc<Driver>) -> Arc<Self> {
+        let rung = AtomicBool::new(true);
+        Arc::new(Self { rung, driver })
+    }
+
+    /// True once after it has rung.
+    fn rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.driver.wake_by_ref();
+    }
 }
 
 /// True when `deadline` has passed; otherwise `timer` will wake us no later than then.
