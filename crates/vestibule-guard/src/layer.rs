@@ -169,17 +169,29 @@ impl<V: VerifyToken> Guard<V> {
         headers: &HeaderMap,
         query: Option<&str>,
     ) -> Result<Caller<V::Extra>, Refusal> {
-        let resource = &self.0.resource;
-        let token = match bearer::token(headers, query) {
-            Ok(token) => token,
-            Err(NoToken::Absent) => return Err(self.0.no_credentials.clone()),
-            Err(NoToken::Misplaced(reason)) => {
+        self.verify(self.token(headers, query)?).await
+    }
+
+    /// The first half of [`Guard::authenticate`], for which nothing is waited: the token of a request.
+    pub fn token<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        query: Option<&str>,
+    ) -> Result<&'a str, Refusal> {
+        bearer::token(headers, query).map_err(|error| match error {
+            NoToken::Absent => self.0.no_credentials.clone(),
+            NoToken::Misplaced(reason) => {
                 let description =
                     "send exactly one bearer token, in the Authorization header and nowhere else";
                 let error = Some(BearerError::InvalidRequest);
-                return Err(resource.unauthorized(error, description, reason));
+                (self.0.resource).unauthorized(error, description, reason)
             }
-        };
+        })
+    }
+
+    /// The second half: who comes with this token.
+    pub async fn verify(&self, token: &str) -> Result<Caller<V::Extra>, Refusal> {
+        let resource = &self.0.resource;
         match self.0.verifier.verify_shared(token, &resource.uri).await {
             Ok(verified) => {
                 let caller = Caller::new(verified, Arc::clone(resource));

@@ -4,8 +4,8 @@ use std::iter;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::response::Response;
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 
 use vestibule_guard::cors::Origins;
 use vestibule_guard::{
@@ -18,7 +18,7 @@ use vestibule_oauth::time::Clock;
 use vestibule_oauth::url::{Origin, ResourceUri};
 use vestibule_oauth::well_known::{is_well_known, protected_resource_path};
 
-use crate::arrival::Arrival;
+use crate::arrival::PeerAddr;
 #[cfg(feature = "aws")]
 use crate::aws::UpstreamSigner;
 use crate::issuer::{About, TokenError, TokenIssuer, UPSTREAM_TOKEN_LIFETIME};
@@ -35,6 +35,7 @@ use crate::proxy::{
 use crate::quarantine::Barrier;
 use crate::seal::SealError;
 use crate::settings::{CredentialSettings, ResourceSettings, Settings};
+use crate::telemetry::Refused;
 use crate::upstream_identity::IdentityToken;
 use crate::ways::Ways;
 use crate::{BuildError, House};
@@ -305,22 +306,25 @@ impl std::fmt::Debug for Gateway {
 /// One resource as the house runs it.
 pub(crate) type OwnEndpoint = Endpoint<OwnTokens, OwnCredentials>;
 
-/// Sends a request to the resource it names. A person who looks at it with a browser gets a page.
-pub(crate) async fn gateway(
+/// The answer to a request without credentials, which nothing is waited for. A person who looks at the resource with a
+/// browser gets a page.
+pub(crate) fn without_credentials(
     house: &House,
     endpoint: &OwnEndpoint,
-    arrival: Arrival,
-    request: Request,
-) -> Response {
-    let is_seen = pages::is_browser(request.method(), request.headers());
-    let seen_with = is_seen.then(|| request.headers().clone());
-    let mut response = endpoint.handle(arrival, request).await;
-    if let Some(headers) = seen_with
+    from: Option<PeerAddr>,
+    request: &Request,
+) -> Option<Refused> {
+    let headers = request.headers();
+    if headers.contains_key(AUTHORIZATION) {
+        return None;
+    }
+    let mut refused = endpoint.token(from, request).err()?;
+    if pages::is_browser(request.method(), headers)
         && let Some(resource) = house.resource_at(&endpoint.route.path)
     {
-        landing::explain(&mut response, house.settings(), resource, &headers);
+        landing::explain(&mut refused.response, house.settings(), resource, headers);
     }
-    response
+    Some(refused)
 }
 
 /// What the upstream of a resource gets. `clock`, `random` and `ways` are for credentials that are fetched.

@@ -28,6 +28,7 @@ use crate::limits::{Limited, enforce};
 use crate::metrics::Exchange;
 use crate::metrics::labels::Route;
 use crate::pages::{self, landing};
+use crate::telemetry::Refused;
 use crate::{authz, health};
 
 /// Builds the router.
@@ -167,8 +168,7 @@ impl Entrance {
         if let Some(house) = &self.house
             && let Some(endpoint) = house.gateway().find(request.uri().path())
         {
-            // Boxed, because the whole future is part of its connection otherwise: ten kilobytes, for each page too.
-            return Box::pin(resource(house, endpoint, Some(peer), request)).await;
+            return resource(house, endpoint, Some(peer), request).await;
         }
         request.extensions_mut().insert(peer);
         // A `Router` is always ready, and cloning it clones one `Arc`.
@@ -187,7 +187,7 @@ async fn elsewhere(State(house): State<Arc<House>>, request: Request) -> Respons
     answered(&house, exchange, request, inside).await
 }
 
-/// The same as [`every_answer`] for an MCP endpoint.
+/// The same as [`every_answer`] for an MCP endpoint. What every client sends first, without credentials, waits for nothing.
 async fn resource(
     house: &House,
     endpoint: &OwnEndpoint,
@@ -195,9 +195,24 @@ async fn resource(
     request: Request,
 ) -> Response {
     let exchange = Exchange::at(Route::Resource, &request);
-    let at = exchange.started();
-    let inside = |request| gateway::gateway(house, endpoint, Arrival { at, from }, request);
-    answered(house, exchange, request, inside).await
+    let at_once = refused(house, &request).map(Refused::from).or_else(|| {
+        let mut refused = gateway::without_credentials(house, endpoint, from, &request)?;
+        finish(house, refused.response.headers_mut());
+        Some(refused)
+    });
+    if let Some(refused) = at_once {
+        exchange.end_with(house, refused.response.status(), refused.told);
+        return refused.response;
+    }
+    // Boxed, because the whole future is part of its connection otherwise: ten kilobytes, for each page too.
+    Box::pin(async move {
+        let at = exchange.started();
+        let mut response = endpoint.handle(Arrival { at, from }, request).await;
+        finish(house, response.headers_mut());
+        exchange.end(house, &response);
+        response
+    })
+    .await
 }
 
 /// The same for a document that exists: nothing in it waits for anything.

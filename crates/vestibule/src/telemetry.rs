@@ -50,18 +50,27 @@ impl ReferenceId {
     pub fn new(random: &dyn Random) -> Self {
         Self(random.number())
     }
+
+    /// Thirteen letters and digits of Crockford's base 32, which has no `i`, `l`, `o` and `u`.
+    fn letters(self) -> [u8; 13] {
+        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        std::array::from_fn(|at| {
+            let digit = usize::try_from(self.0 >> (5 * (12 - at)) & 31);
+            digit.map_or(b'0', |digit| ALPHABET[digit & 31])
+        })
+    }
 }
 
-/// Thirteen letters and digits of Crockford's base 32, which has no `i`, `l`, `o` and `u`.
 impl fmt::Display for ReferenceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let number = self.0;
-        let text: [u8; 13] = std::array::from_fn(|at| {
-            let digit = usize::try_from(number >> (5 * (12 - at)) & 31);
-            digit.map_or(b'0', |digit| ALPHABET[digit & 31])
-        });
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        f.write_str(std::str::from_utf8(&self.letters()).unwrap_or_default())
+    }
+}
+
+/// The same text, without the machinery of formats.
+impl From<ReferenceId> for String {
+    fn from(id: ReferenceId) -> Self {
+        id.letters().map(char::from).iter().collect()
     }
 }
 
@@ -91,6 +100,30 @@ impl Told {
     }
 }
 
+/// A refusal and what it was told under side by side, where it need not travel far: in the response it takes a map of its
+/// own.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) response: Response,
+    pub(crate) told: Option<Told>,
+}
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        let told = Told::of(&response);
+        Self { response, told }
+    }
+}
+
+impl From<Refused> for Response {
+    fn from(refused: Refused) -> Self {
+        match refused.told {
+            Some(told) => told.on(refused.response),
+            None => refused.response,
+        }
+    }
+}
+
 /// True for a character of a stranger's that must not be shown as it is: control characters, what ends a line, and what
 /// turns the direction of text around.
 pub(crate) fn is_unsafe_to_show(one: char) -> bool {
@@ -112,6 +145,7 @@ mod tests {
         assert_eq!(ReferenceId(0).to_string(), "0000000000000");
         assert_eq!(ReferenceId(u64::MAX).to_string(), "fzzzzzzzzzzzz");
         assert_eq!(ReferenceId(33).to_string(), "0000000000011");
+        assert_eq!(String::from(ReferenceId(33)), "0000000000011");
         assert_ne!(
             ReferenceId::new(&SystemRandom),
             ReferenceId::new(&SystemRandom)

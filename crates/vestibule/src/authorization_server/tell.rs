@@ -148,7 +148,7 @@ pub(super) fn display_error(
         title: title.to_owned(),
         explanation: explanation.to_owned(),
         next_step: next_step.to_owned(),
-        reference: reference.to_string(),
+        reference: reference.into(),
         slug,
     };
     let response = pages::respond(status, Page::Refusal(page));

@@ -368,7 +368,7 @@ impl OverLimit {
                 "Wait {} seconds, then reload this page. Nothing was lost.",
                 self.retry_after
             ),
-            reference: reference.to_string(),
+            reference: reference.into(),
             slug: "rate_limit",
         };
         let response = pages::respond(StatusCode::TOO_MANY_REQUESTS, Page::Refusal(page));

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::Response;
+use http::StatusCode;
 
 use super::Reason;
 use super::labels::{AuthorizationOutcome, Code, Route, Verb};
@@ -40,12 +41,17 @@ impl Exchange {
 
     /// This is its answer.
     pub(crate) fn end(self, house: &House, response: &Response) {
+        self.end_with(house, response.status(), Told::of(response));
+    }
+
+    /// This is the status of its answer, and what it was told under if it is a refusal.
+    pub(crate) fn end_with(self, house: &House, status: StatusCode, told: Option<Told>) {
         let metrics = house.metrics();
-        let code = Code::of(response.status());
+        let code = Code::of(status);
         metrics.requests.inc((self.route, self.verb, code));
         let took = self.started.elapsed();
         metrics.request_durations.observe((self.route,), took);
-        let Some(told) = Told::of(response) else {
+        let Some(told) = told else {
             return;
         };
         let reason = Reason::named(told.reason);

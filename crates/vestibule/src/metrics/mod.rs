@@ -197,7 +197,7 @@ impl Default for Metrics {
             ),
             operation_durations: all.seconds(
                 "mcp_operation_duration",
-                "MCP operations that were forwarded or refused by rules, until the header of the answer.",
+                "MCP operations that were forwarded or refused by rules, from a request's header to its answer's.",
             ),
             policy_decisions: all.counter(
                 "policy_decisions",

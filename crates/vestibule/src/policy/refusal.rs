@@ -144,7 +144,7 @@ impl Refused {
             }
             Self::Scopes { refusal, what } => {
                 tracing::info!(%reference, reason = refusal.reason(), path, subject, ?what, "request refused");
-                refusal.referenced(reference.to_string()).into_response()
+                refusal.referenced(reference).into_response()
             }
         })
     }

@@ -35,15 +35,10 @@ where
         if !self.origins.allow(headers) {
             return Err(problem::forbidden_origin());
         }
-        let caller = match self.authenticate(headers, uri.query()).await {
-            Ok(caller) => caller,
-            Err(refusal) => {
-                // The address of the caller is the proxy's to know.
-                let nobody = Source::default();
-                self.proxy.turned_away(&self.route, &refusal, &nobody);
-                return Err(refusal);
-            }
-        };
+        let caller = self.guard.authenticate(headers, uri.query()).await;
+        // The address of the caller is the proxy's to know.
+        let nobody = Source::default();
+        let caller = caller.map_err(|refusal| self.turn_away(refusal, &nobody))?;
         if let Some(too_many) = self.proxy.count(&self.route, &caller) {
             return Err(too_many);
         }
@@ -85,7 +80,7 @@ where
                 Err(told.on(match error {
                     CredentialError::SignInAgain => {
                         let refusal = self.route.resource.refused_upstream();
-                        refusal.referenced(reference.to_string()).into_response()
+                        refusal.referenced(reference).into_response()
                     }
                     CredentialError::Unavailable => problem::failed(
                         StatusCode::SERVICE_UNAVAILABLE,

@@ -127,7 +127,7 @@ pub(super) async fn forward<T: UpstreamTokens>(
     } else {
         (request, Bytes::new())
     };
-    let (upstream, progress) = outgoing(proxy, route, caller, &permit, request)?;
+    let (upstream, progress) = outgoing(proxy, route, caller, &permit, arrived, request)?;
     let upstream = if route.credential.signs_requests() {
         Box::pin(signing::sign(route, upstream, body)).await?
     } else {
@@ -154,12 +154,14 @@ fn outgoing<T: UpstreamTokens>(
     route: &Route,
     caller: &Caller<T::Extra>,
     permit: &Permit,
+    arrived: StdInstant,
     request: Request,
 ) -> Result<(http::Request<Upload>, Arc<Progress>), ForwardError> {
     let (client, body) = request.into_parts();
     let target = path::target(&route.path, &route.upstream, &client.uri)?;
     let too_large = ForwardError::TooLarge(route.max_body_bytes);
-    let (upload, progress) = Upload::new(body, route.max_body_bytes).ok_or(too_large)?;
+    let upload = Upload::new(body, route.max_body_bytes, arrived.into());
+    let (upload, progress) = upload.ok_or(too_large)?;
     let secret = credential::header_for(&route.credential, &proxy.tokens, caller)?;
     let identity = credential::identity_for(&route.identity, &proxy.tokens, caller)?;
 
@@ -307,10 +309,10 @@ fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Respon
             StatusCode::BAD_GATEWAY,
             "The MCP server behind this gateway gave an answer that cannot be read",
         ),
-        ForwardError::Refused(refusal) => refusal.referenced(reference.to_string()).into_response(),
+        ForwardError::Refused(refusal) => refusal.referenced(reference).into_response(),
         ForwardError::Credential(CredentialError::SignInAgain) => {
             let refusal = route.resource.refused_upstream();
-            refusal.referenced(reference.to_string()).into_response()
+            refusal.referenced(reference).into_response()
         }
         ForwardError::Credential(CredentialError::Unavailable) => failed(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -19,27 +19,27 @@ mod told;
 mod upload;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::HeaderMap;
+use http::header::ORIGIN;
 use vestibule_guard::cors::{self, Origins};
 use vestibule_guard::fetch::Outbound;
-use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, VerifyToken};
+use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, Refusal, VerifyToken};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::Clock;
 use vestibule_oauth::well_known;
 
-use crate::arrival::Arrival;
-use crate::audit::Audit;
+use crate::arrival::{Arrival, PeerAddr};
+use crate::audit::{Audit, Source};
 use crate::limits::{Limited, Limits};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Operation;
 use crate::policy::Policy;
 use crate::settings::StreamRules;
-use crate::telemetry::{ReferenceId, Told};
+use crate::telemetry::{ReferenceId, Refused, Told};
 use crate::upstream_identity::UpstreamIdentity;
 
 use self::handles::Handles;
@@ -140,7 +140,6 @@ impl<T: UpstreamTokens> Proxy<T> {
         if let Some(too_many) = self.count(route, caller) {
             return too_many;
         }
-        let started = Instant::now();
         let mut operation = Operation::told_by(request.method(), request.headers());
         let source = self.source(arrival.from, request.headers());
         let admitted = route
@@ -166,7 +165,7 @@ impl<T: UpstreamTokens> Proxy<T> {
                 if Told::of(&response).is_some_and(|told| {
                     [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason)
                 }) {
-                    self.denied(route, Some(caller), None, &response, &source);
+                    self.denied(route, Some(caller), None, Told::of(&response), &source);
                 }
                 response
             }
@@ -181,13 +180,14 @@ impl<T: UpstreamTokens> Proxy<T> {
                 }
                 let reference = ReferenceId::new(self.random.as_ref());
                 let response = refused.into_response(reference, &route.path, caller.subject());
-                self.denied(route, Some(caller), what.as_deref(), &response, &source);
+                let told = Told::of(&response);
+                self.denied(route, Some(caller), what.as_deref(), told, &source);
                 response
             }
         };
         if let Some(watch) = &self.watch {
             let durations = &watch.metrics.operation_durations;
-            durations.observe((operation,), started.elapsed());
+            durations.observe((operation,), arrival.at.elapsed());
         }
         response
     }
@@ -242,60 +242,65 @@ where
 {
     /// Answers any request at or below the public path of the route.
     pub async fn handle(&self, arrival: Arrival, request: Request) -> Response {
-        let origin = request.headers().get(http::header::ORIGIN).cloned();
-        let mut response = if !self.origins.allow(request.headers()) {
-            problem::forbidden_origin()
-        } else if cors::is_preflight(request.method(), request.headers()) {
-            // Never needs a token.
-            return self.origins.preflight(request.headers()).map(Body::new);
-        } else {
-            self.answer(arrival, request).await
+        let token = match self.token(arrival.from, &request) {
+            Ok(token) => token,
+            Err(refused) => return refused.into(),
+        };
+        let origin = request.headers().get(ORIGIN).cloned();
+        let mut response = match self.guard.verify(token).await {
+            Ok(caller) => (self.proxy.forward(&self.route, &caller, arrival, request)).await,
+            Err(refusal) => {
+                let source = self.proxy.source(arrival.from, request.headers());
+                self.turn_away(refusal, &source).into()
+            }
         };
         self.origins.apply(origin.as_ref(), response.headers_mut());
         response
     }
 
-    async fn answer(&self, arrival: Arrival, request: Request) -> Response {
-        // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
-        if well_known::is_well_known(request.uri().path()) {
-            return problem::not_found("nothing is published here");
-        }
-        match self
-            .authenticate(request.headers(), request.uri().query())
-            .await
-        {
-            Ok(caller) => {
-                self.proxy
-                    .forward(&self.route, &caller, arrival, request)
-                    .await
+    /// The token of a request, or its answer if it needs none: nothing is waited for.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an answer is as large as answers are, and goes out as it is"
+    )]
+    pub(crate) fn token<'a>(
+        &self,
+        from: Option<PeerAddr>,
+        request: &'a Request,
+    ) -> Result<&'a str, Refused> {
+        let headers = request.headers();
+        let mut refused = if !self.origins.allow(headers) {
+            Refused::from(problem::forbidden_origin())
+        } else if cors::is_preflight(request.method(), headers) {
+            // Never needs a token.
+            return Err(self.origins.preflight(headers).map(Body::new).into());
+        } else if well_known::is_well_known(request.uri().path()) {
+            // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
+            Refused::from(problem::not_found("nothing is published here"))
+        } else {
+            match self.guard.token(headers, request.uri().query()) {
+                Ok(token) => return Ok(token),
+                Err(refusal) => self.turn_away(refusal, &self.proxy.source(from, headers)),
             }
-            Err(refusal) => {
-                let source = self.proxy.source(arrival.from, request.headers());
-                self.proxy.turned_away(&self.route, &refusal, &source);
-                refusal
-            }
-        }
+        };
+        (self.origins).apply(headers.get(ORIGIN), refused.response.headers_mut());
+        Err(refused)
     }
 
-    /// Who sends this request, or the answer to it.
-    async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        query: Option<&str>,
-    ) -> Result<Caller<T::Extra>, Response> {
-        let refusal = match self.guard.authenticate(headers, query).await {
-            Ok(caller) => return Ok(caller),
-            Err(refusal) => refusal,
-        };
+    /// The answer to who brought no good token, or none at all.
+    fn turn_away(&self, refusal: Refusal, source: &Source) -> Refused {
         let reference = ReferenceId::new(self.proxy.random.as_ref());
-        // Every client's first request comes without a token: that is no event.
-        if refusal.reason() == NO_CREDENTIALS {
-            tracing::debug!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
-        } else {
-            tracing::info!(%reference, reason = refusal.reason(), path = %self.route.path, "request refused");
-        }
         let told = Told::new(reference, refusal.reason());
-        let refusal = refusal.referenced(reference.to_string());
-        Err(told.on(refusal.into_response::<Body>()))
+        // Every client's first request comes without a token: that is no event.
+        if told.reason == NO_CREDENTIALS {
+            tracing::debug!(%reference, reason = told.reason, path = %self.route.path, "request refused");
+        } else {
+            tracing::info!(%reference, reason = told.reason, path = %self.route.path, "request refused");
+            (self.proxy).denied(&self.route, None, None, Some(told), source);
+        }
+        Refused {
+            response: refusal.referenced(reference).into_response(),
+            told: Some(told),
+        }
     }
 }

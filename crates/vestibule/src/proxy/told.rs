@@ -1,8 +1,7 @@
 //! What happens at a resource, told to the audit stream and counted.
 
-use axum::response::Response;
 use http::HeaderMap;
-use vestibule_guard::{Caller, NO_CREDENTIALS};
+use vestibule_guard::Caller;
 
 use super::credential::UpstreamTokens;
 use super::{Proxy, Route};
@@ -56,11 +55,11 @@ impl<T: UpstreamTokens> Proxy<T> {
         route: &Route,
         caller: Option<&Caller<T::Extra>>,
         what: Option<&str>,
-        response: &Response,
+        told: Option<Told>,
         source: &Source,
     ) {
         let mut event = Event::new(Happened::CallDenied)
-            .told(Told::of(response))
+            .told(told)
             .at(&route.path)
             .calling(what)
             .from(source);
@@ -71,14 +70,6 @@ impl<T: UpstreamTokens> Proxy<T> {
                 .token(caller.token_id());
         }
         self.tell(&event);
-    }
-
-    /// A request brought no good token. Every client's first one brings none: that is no event.
-    pub(super) fn turned_away(&self, route: &Route, response: &Response, source: &Source) {
-        let told = Told::of(response);
-        if told.is_some_and(|told| told.reason != NO_CREDENTIALS) {
-            self.denied(route, None, None, response, source);
-        }
     }
 
     fn tell(&self, event: &Event<'_>) {

@@ -19,6 +19,7 @@ struct TooLong;
 
 /// What is known about a body that somebody else is reading.
 pub(super) struct Progress {
+    /// When the head of its request came.
     started: Instant,
     /// Milliseconds after `started` at which the body last moved.
     moved: AtomicU64,
@@ -62,13 +63,13 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Wraps `body`; `None` when it announces more than `limit` bytes.
-    pub(super) fn new(body: Body, limit: usize) -> Option<(Self, Arc<Progress>)> {
+    /// Wraps `body`, whose head came at `arrived`; `None` when it announces more than `limit` bytes.
+    pub(super) fn new(body: Body, limit: usize, arrived: Instant) -> Option<(Self, Arc<Progress>)> {
         if body.size_hint().lower() > limit as u64 {
             return None;
         }
         let progress = Arc::new(Progress {
-            started: Instant::now(),
+            started: arrived,
             moved: AtomicU64::new(0),
             too_long: AtomicBool::new(false),
         });
