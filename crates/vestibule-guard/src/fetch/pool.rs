@@ -37,6 +37,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// node) makes the server close it under a request.
 const ROUNDS: u64 = 4;
 
+/// Frames up to this size, in bytes, leave the buffer that they were read into.
+const SMALL: usize = 1024;
+
 /// Why there is no answer.
 pub(super) enum Broken {
     /// No connection. Nothing was sent.
@@ -351,12 +354,9 @@ impl Answer {
         }
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Ok(_))) => {
-                // Whoever reads does not ask again then.
-                if self.body.is_end_stream() {
-                    self.settle(true);
-                }
-            }
+            // Whoever reads does not ask again then.
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.settle(true),
+            Poll::Ready(Some(Ok(_))) => return polled.map_ok(small_apart),
             Poll::Ready(None) => self.settle(true),
             Poll::Ready(Some(Err(_))) => self.line = Driven::Done,
         }
@@ -396,6 +396,18 @@ impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Answer").finish_non_exhaustive()
     }
+}
+
+/// Copies a small frame. One that is on its way keeps the whole buffer of its connection: the next look at the socket needs
+/// another one, with each event of a stream, and a reader who waits with a few bytes would hold eight kilobytes.
+fn small_apart(frame: Frame<Bytes>) -> Frame<Bytes> {
+    frame.map_data(|data| {
+        if data.len() <= SMALL {
+            Bytes::copy_from_slice(&data)
+        } else {
+            data
+        }
+    })
 }
 
 /// Ends with its owner.

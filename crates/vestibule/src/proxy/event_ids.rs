@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body::{Frame, SizeHint};
+use memchr::memchr2;
 use thiserror::Error;
 use vestibule_guard::Caller;
 use vestibule_oauth::url::ResourceUri;
@@ -172,6 +173,16 @@ enum State {
 }
 
 impl Lines {
+    /// Reads to the end of a line that passes as it is, if it ends within `length`; gives how far that is.
+    fn read_on(&mut self, length: usize, end: Option<usize>) -> usize {
+        self.state = if end.is_some() {
+            State::Start
+        } else {
+            State::Other
+        };
+        end.map_or(length, |end| end + 1)
+    }
+
     /// What of `data`, and of what was held before, may pass. `tag` writes an `id` line anew.
     fn pass(&mut self, data: Bytes, mut tag: impl FnMut(&[u8], &mut BytesMut)) -> Bytes {
         let mut out: Option<BytesMut> = None;
@@ -179,14 +190,9 @@ impl Lines {
         // Up to here `rest` was read and is not in `out` yet.
         let mut read = 0;
         while let Some(unread) = rest.get(read..).filter(|unread| !unread.is_empty()) {
-            let end = line_end(unread);
+            let end = memchr2(b'\n', b'\r', unread);
             match self.state {
-                State::Other => {
-                    if end.is_some() {
-                        self.state = State::Start;
-                    }
-                    read += end.map_or(unread.len(), |end| end + 1);
-                }
+                State::Other => read += self.read_on(unread.len(), end),
                 State::Dropped => {
                     let (before, after) = rest.split_at(read);
                     out.get_or_insert_default().extend_from_slice(before);
@@ -213,7 +219,7 @@ impl Lines {
                             let out = out.get_or_insert_default();
                             out.extend_from_slice(&self.held.split());
                         }
-                        self.state = State::Other;
+                        read += self.read_on(length, end);
                         continue;
                     }
                     // Everything before the line passes; the line does not, yet.
@@ -259,19 +265,6 @@ fn kind(line: &[u8]) -> Kind {
         [] | [b'i'] | [b'i', b'd'] => Kind::Unsure,
         _ => Kind::Other,
     }
-}
-
-/// The place of the first byte that ends a line. Looks at blocks, which the compiler does many bytes at a time.
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    let mut start = 0;
-    for block in bytes.chunks(32) {
-        if block.iter().fold(false, |any, byte| any | is_end(byte)) {
-            return block.iter().position(is_end).map(|at| start + at);
-        }
-        start += block.len();
-    }
-    None
 }
 
 #[cfg(test)]

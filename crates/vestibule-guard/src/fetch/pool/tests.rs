@@ -166,6 +166,23 @@ async fn who_stops_reading_closes_the_connection_at_once() {
 }
 
 #[tokio::test]
+async fn a_small_event_on_its_way_does_not_hold_the_buffer_that_it_was_read_into() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n";
+    for (event, apart) in [
+        ("data: 1\n\n".to_owned(), true),
+        ("x".repeat(SMALL + 1), false),
+    ] {
+        let answer: &'static str = (HEAD.to_owned() + &event).leak();
+        let (address, _events) = server(vec![answer].leak(), false).await;
+        let response = connections().send(to(address, "{}")).await.ok().unwrap();
+        let mut body = response.into_body();
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(frame, event);
+        assert_eq!(frame.is_unique(), apart, "{} bytes", event.len());
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_nobody_needs_is_closed_before_the_server_does_it() {
     let (address, mut events) =
         server(&["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"; 2], false).await;
