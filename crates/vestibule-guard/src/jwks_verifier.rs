@@ -127,7 +127,7 @@ impl JwtVerifier {
         verified.scope = claims::scope(claims, self.preset.scope_claims);
         verified.groups = claims::groups(claims, &self.group_claims);
         verified.token_id = claims::first_text(claims, &["jti"]);
-        verified.claims.clone_from(claims);
+        verified.claims = checked.into_members();
         Ok(verified)
     }
 }

@@ -3,6 +3,8 @@
 //! `sealed`: opaque to everybody else, opened here without a store. `jwt`: RFC 9068, verified by anyone through
 //! `/jwks.json`. A token of either format is good for exactly one resource (law 10).
 
+mod payload;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -18,6 +20,7 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::time::UnixTime;
 use vestibule_oauth::url::Origin;
 
+use self::payload::Payload;
 use crate::grants::Access;
 use crate::keys::{KeyRing, KeyState, SigningKeyEntry};
 use crate::seal::{Kind, SealError, Sealer};
@@ -242,9 +245,9 @@ impl TokenIssuer {
                 Err(TokenError::Audience)
             };
         }
-        let claims = Jws::parse(token)?
+        let claims: Payload = Jws::parse(token)?
             .expect_type(&[Some(ACCESS_TOKEN_TYPE)])?
-            .verify(&self.verifying)?;
+            .verify_into(&self.verifying)?;
         let expected = Expected {
             issuer: self.issuer.as_str(),
             audience: Audience::Contains(audience),
@@ -263,9 +266,9 @@ impl TokenIssuer {
         if token.starts_with(Kind::Access.prefix()) {
             return Ok(self.sealer.open(token, now)?);
         }
-        let claims = Jws::parse(token)?
+        let claims: Payload = Jws::parse(token)?
             .expect_type(&[Some(ACCESS_TOKEN_TYPE)])?
-            .verify(&self.verifying)?;
+            .verify_into(&self.verifying)?;
         let expected = Expected {
             issuer: self.issuer.as_str(),
             audience: Audience::Unchecked,
@@ -276,38 +279,21 @@ impl TokenIssuer {
         Self::access_of(claims, audience)
     }
 
-    fn access_of(claims: Claims, audience: String) -> Result<Access, TokenError> {
+    fn access_of(claims: Claims<Payload>, audience: String) -> Result<Access, TokenError> {
         let expires_at = claims.expires_at();
-        let (mut id, mut subject, mut client_id) = (None, None, None);
-        let (mut scope, mut issued_at, mut mapped) = (ScopeSet::default(), None, Map::new());
-        let text = |value| match value {
-            Value::String(text) if !text.is_empty() => Some(text),
-            _ => None,
-        };
-        // In one go: to take out one by one costs as much as to read the token.
-        for (name, value) in claims.into_members() {
-            match name.as_str() {
-                "jti" => id = text(value),
-                "sub" => subject = text(value),
-                "client_id" => client_id = text(value),
-                "scope" => scope = value.as_str().map(ScopeSet::parse).unwrap_or_default(),
-                "iat" => issued_at = value.as_u64().map(UnixTime),
-                "iss" | "aud" | "exp" => {}
-                _ => {
-                    mapped.insert(name, value);
-                }
-            }
-        }
-        let missing = ClaimsError::Missing;
+        let mut payload = claims.into_members();
+        let scope = payload.take("scope");
+        let scope = scope.as_ref().and_then(Value::as_str);
+        let issued_at = payload.take("iat").and_then(|time| time.as_u64());
         Ok(Access::new(
-            id.ok_or(missing("jti"))?,
-            subject.ok_or(missing("sub"))?,
-            client_id.ok_or(missing("client_id"))?,
+            payload.take_text("jti")?,
+            payload.take_text("sub")?,
+            payload.take_text("client_id")?,
             audience,
-            scope,
-            issued_at.ok_or(missing("iat"))?,
+            scope.map(ScopeSet::parse).unwrap_or_default(),
+            UnixTime(issued_at.ok_or(ClaimsError::Missing("iat"))?),
             expires_at,
-            mapped,
+            payload.mapped,
         ))
     }
 

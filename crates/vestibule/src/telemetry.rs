@@ -70,7 +70,7 @@ impl fmt::Display for ReferenceId {
 /// The same text, without the machinery of formats.
 impl From<ReferenceId> for String {
     fn from(id: ReferenceId) -> Self {
-        id.letters().map(char::from).iter().collect()
+        Self::from_utf8(id.letters().to_vec()).unwrap_or_default()
     }
 }
 

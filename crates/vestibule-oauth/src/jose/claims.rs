@@ -51,28 +51,37 @@ pub struct Expected<'a> {
     pub now: UnixTime,
 }
 
+/// Where claims are found by their names.
+pub trait Members {
+    /// The claim of this name.
+    fn claim(&self, name: &str) -> Option<&Value>;
+}
+
+impl Members for Map<String, Value> {
+    fn claim(&self, name: &str) -> Option<&Value> {
+        self.get(name)
+    }
+}
+
 /// Claims that met what was expected of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claims {
-    members: Map<String, Value>,
+pub struct Claims<M = Map<String, Value>> {
+    members: M,
     expires_at: UnixTime,
 }
 
-impl Claims {
+impl<M: Members> Claims<M> {
     /// Checks `iss`, `aud`, `exp` (required), `nbf` and `iat` (when present).
-    pub fn check(
-        members: Map<String, Value>,
-        expected: &Expected<'_>,
-    ) -> Result<Self, ClaimsError> {
+    pub fn check(members: M, expected: &Expected<'_>) -> Result<Self, ClaimsError> {
         let issuer = members
-            .get("iss")
+            .claim("iss")
             .and_then(Value::as_str)
             .ok_or(ClaimsError::Missing("iss"))?;
         if issuer != expected.issuer {
             return Err(ClaimsError::Issuer(issuer.to_owned()));
         }
         if let Audience::Contains(audience) = expected.audience {
-            check_audience(members.get("aud"), audience)?;
+            check_audience(members.claim("aud"), audience)?;
         }
         let expires_at = time(&members, "exp")?.ok_or(ClaimsError::Missing("exp"))?;
         if expires_at.plus(SKEW_SECONDS) <= expected.now {
@@ -99,7 +108,7 @@ impl Claims {
     /// A claim that is text and not empty.
     pub fn text(&self, name: &'static str) -> Result<&str, ClaimsError> {
         self.members
-            .get(name)
+            .claim(name)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
             .ok_or(ClaimsError::Missing(name))
@@ -116,16 +125,16 @@ impl Claims {
 
     /// Any claim.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.members.get(name)
+        self.members.claim(name)
     }
 
     /// All of them.
-    pub fn members(&self) -> &Map<String, Value> {
+    pub fn members(&self) -> &M {
         &self.members
     }
 
     /// The same, for whoever keeps them.
-    pub fn into_members(self) -> Map<String, Value> {
+    pub fn into_members(self) -> M {
         self.members
     }
 }
@@ -149,8 +158,8 @@ fn check_audience(claim: Option<&Value>, audience: &str) -> Result<(), ClaimsErr
 }
 
 /// A `NumericDate`: whole or fractional seconds, never negative.
-fn time(members: &Map<String, Value>, name: &'static str) -> Result<Option<UnixTime>, ClaimsError> {
-    match members.get(name) {
+fn time(members: &impl Members, name: &'static str) -> Result<Option<UnixTime>, ClaimsError> {
+    match members.claim(name) {
         None => Ok(None),
         Some(Value::Number(number)) => {
             #[expect(

@@ -8,9 +8,11 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use jsonwebtoken::Algorithm;
+use memchr::memchr_iter;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -75,11 +77,7 @@ impl<'a> Jws<'a> {
         if token.len() > Self::MAX_LENGTH {
             return Err(JwsError::Malformed);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(JwsError::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(JwsError::Malformed)?;
-        if payload.contains('.') || signature.is_empty() {
-            return Err(JwsError::Malformed);
-        }
+        let (signed, header, payload, signature) = parts(token).ok_or(JwsError::Malformed)?;
         let header = BASE64URL.decode(header).map_err(|_| JwsError::Malformed)?;
         let header: Header = serde_json::from_slice(&header).map_err(|_| JwsError::Header)?;
         if header.crit.is_some() {
@@ -125,8 +123,13 @@ impl<'a> Jws<'a> {
         }
     }
 
-    /// Verifies the signature with the key that the header names and gives the payload.
+    /// Verifies the signature with the key that the header names and gives the payload, which is a JSON object.
     pub fn verify(&self, keys: &JwkSet) -> Result<Map<String, Value>, JwsError> {
+        self.verify_into(keys)
+    }
+
+    /// The same for who reads the object in another way.
+    pub fn verify_into<T: DeserializeOwned>(&self, keys: &JwkSet) -> Result<T, JwsError> {
         let key = keys
             .find(self.kid())
             .ok_or_else(|| JwsError::UnknownKey(self.kid.clone()))?;
@@ -143,6 +146,18 @@ impl<'a> Jws<'a> {
         let payload = std::str::from_utf8(&payload).map_err(|_| JwsError::Payload)?;
         serde_json::from_str(payload).map_err(|_| JwsError::Payload)
     }
+}
+
+/// What is signed, the header and the payload in it, and the signature, which is there.
+fn parts(token: &str) -> Option<(&str, &str, &str, &str)> {
+    let mut dots = memchr_iter(b'.', token.as_bytes());
+    let (first, second) = (dots.next()?, dots.next()?);
+    if dots.next().is_some() {
+        return None;
+    }
+    let (signed, signature) = (token.get(..second)?, token.get(second + 1..)?);
+    let (header, payload) = (signed.get(..first)?, signed.get(first + 1..)?);
+    (!signature.is_empty()).then_some((signed, header, payload, signature))
 }
 
 /// Why a private key cannot sign.

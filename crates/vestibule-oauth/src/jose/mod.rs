@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use claims::{Audience, Claims, ClaimsError, Expected, SKEW_SECONDS};
+pub use claims::{Audience, Claims, ClaimsError, Expected, Members, SKEW_SECONDS};
 pub use jwk::{JwkSet, PublicKey};
 pub use jws::{Jws, JwsError, SigningKey, SigningKeyError};
 
