@@ -27,10 +27,15 @@ const COUNTED: usize = 1500;
 /// The same for whole sign-ins and for refreshes, which are many requests or long ones.
 const WARM_FLOWS: usize = 30;
 const COUNTED_FLOWS: usize = 150;
+/// The same for events, of which a stream has one every 10 ms.
+const WARM_EVENTS: usize = 50;
+const COUNTED_EVENTS: usize = 500;
 /// What is counted: kind and workload.
-const COUNT: [(&str, &str); 10] = [
+const COUNT: [(&str, &str); 12] = [
     ("floor", "W1"),
+    ("floor", "W2p"),
     ("vestibule", "W1"),
+    ("vestibule", "W2p"),
     ("vestibule-credential", "W1"),
     ("vestibule-jwt", "W1"),
     ("vestibule-jwt", "W1d"),
@@ -54,7 +59,7 @@ const COMPARE: [(&str, &[&str]); 2] = [
 struct Bounds {
     /// Where they were recorded.
     cpu: String,
-    /// Instructions for each request, as they were counted.
+    /// Instructions for each request or event, as they were counted.
     instructions: BTreeMap<String, f64>,
     /// The most that CPU time divided by the floor's may be.
     ratios: BTreeMap<String, f64>,
@@ -154,6 +159,7 @@ async fn instructions(world: &World) -> Fallible<BTreeMap<String, f64>> {
             };
             let (warm, times) = match workload.work {
                 Work::Flow | Work::Refresh => (WARM_FLOWS, COUNTED_FLOWS),
+                Work::Paced => (WARM_EVENTS, COUNTED_EVENTS),
                 _ => (WARM, COUNTED),
             };
             let mut worker = Worker::begin(workload, &target, tokens).await?;
@@ -172,7 +178,7 @@ async fn instructions(world: &World) -> Fallible<BTreeMap<String, f64>> {
 
 /// Who does the work of a workload, one piece after the other.
 enum Worker {
-    /// Asks on one connection.
+    /// Asks on one connection, or listens there.
     Asks(Load),
     /// Signs in as a client does.
     SignsIn(Agent),
@@ -189,10 +195,17 @@ impl Worker {
                 let tokens = agent.sign_in().await?;
                 Self::Refreshes(agent, tokens)
             }
-            _ => Self::Asks(Load::on_demand(&Plan {
-                connections: 1,
-                ..workload.plan(target, tokens)
-            })),
+            _ => {
+                let plan = Plan {
+                    connections: 1,
+                    ..workload.plan(target, tokens)
+                };
+                Self::Asks(if workload.work == Work::Paced {
+                    Load::events(&plan)
+                } else {
+                    Load::on_demand(&plan)
+                })
+            }
         })
     }
 

@@ -152,7 +152,7 @@ impl Load {
         counted
     }
 
-    /// Lets exactly `count` requests pass, and waits for their answers.
+    /// Lets exactly `count` requests pass, and waits for their answers; events come by themselves.
     pub(crate) async fn exactly(&self, count: usize) -> Fallible<()> {
         let tally = &self.tally;
         let before = tally.counted.borrow().count;
