@@ -105,6 +105,7 @@ impl Label for Reason {
         "method",
         "no_credentials",
         "not_entitled",
+        "origin_forbidden",
         "origin_lock",
         "params_invalid",
         "path",

@@ -7,7 +7,6 @@ use vestibule_guard::{Caller, VerifyToken};
 use super::credential::{self, CredentialError, IdentityHeaders, UpstreamTokens};
 use super::{Endpoint, path, problem};
 use crate::audit::Source;
-use crate::telemetry::{ReferenceId, Told};
 
 /// A request that may be forwarded.
 pub(crate) struct Admitted<X> {
@@ -33,7 +32,7 @@ where
         uri: &Uri,
     ) -> Result<Admitted<T::Extra>, Response> {
         if !self.origins.allow(headers) {
-            return Err(problem::forbidden_origin());
+            return Err(self.refuse_origin(headers).into());
         }
         let caller = self.guard.authenticate(headers, uri.query()).await;
         // The address of the caller is the proxy's to know.
@@ -42,25 +41,20 @@ where
         if let Some(too_many) = self.proxy.count(&self.route, &caller) {
             return Err(too_many);
         }
-        let refused = |reason, cause: &dyn std::fmt::Display| {
-            let reference = ReferenceId::new(self.proxy.random.as_ref());
-            tracing::warn!(%reference, path = %self.route.path, reason, %cause, "request not admitted");
-            Told::new(reference, reason)
-        };
         // Nobody shows us the body here, and what was not judged is not admitted.
         if self.route.policy.reads_bodies() {
             let cause = "the resource has rules, which only the gateway can apply";
-            let told = refused("policy_needs_body", &cause);
-            return Err(told.on(problem::forbidden_here()));
+            let refused = self.refuse("policy_needs_body", &cause, problem::forbidden_here);
+            return Err(refused.into());
         }
         if let Err(error) = path::target(&self.route.path, &self.route.upstream, uri) {
-            let told = refused("path", &error);
-            return Err(told.on(problem::forbidden_path()));
+            let refused = self.refuse("path", &error, problem::forbidden_path);
+            return Err(refused.into());
         }
         if self.route.credential.signs_requests() {
             let cause = "the upstream wants signed requests, and only who sends one can sign it";
-            refused("credential_signs", &cause);
-            return Err(problem::forbidden_here());
+            let refused = self.refuse("credential_signs", &cause, problem::forbidden_here);
+            return Err(refused.into());
         }
         let tokens = &self.proxy.tokens;
         let credential = credential::header_for(&self.route.credential, tokens, &caller);
@@ -75,9 +69,7 @@ where
                 identity,
             }),
             Err(error) => {
-                let told = refused("upstream_credential", &error);
-                let reference = told.reference;
-                Err(told.on(match error {
+                let answer = |reference| match error {
                     CredentialError::SignInAgain => {
                         let refusal = self.route.resource.refused_upstream();
                         refusal.referenced(reference).into_response()
@@ -87,7 +79,8 @@ where
                         "The sign-in cannot be checked at the moment",
                         reference,
                     ),
-                }))
+                };
+                Err(self.refuse("upstream_credential", &error, answer).into())
             }
         }
     }

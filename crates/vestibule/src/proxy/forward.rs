@@ -291,16 +291,23 @@ fn outcome<B>(response: &Result<Response<B>, ForwardError>) -> UpstreamOutcome {
 
 fn explain(route: &Route, error: ForwardError, reference: ReferenceId) -> Response {
     let failed = |status, message| problem::failed(status, message, reference);
+    let refused = |status, message| problem::refused(status, message, reference);
     match error {
-        ForwardError::Path(_) => problem::not_found("there is no such path here"),
-        ForwardError::Method => problem::method_not_allowed(),
-        ForwardError::TooLarge(limit) => problem::too_large(limit),
+        ForwardError::Path(_) => refused(StatusCode::NOT_FOUND, problem::NO_PATH),
+        ForwardError::Method => refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this method is not passed on",
+        ),
+        ForwardError::TooLarge(limit) => refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the request is larger than {limit} bytes"),
+        ),
         ForwardError::Broken => failed(
             StatusCode::REQUEST_TIMEOUT,
             "The request did not arrive as a whole",
         ),
-        ForwardError::Session(_) => problem::not_found("session not found"),
-        ForwardError::Event(_) => problem::not_found("event not found"),
+        ForwardError::Session(_) => refused(StatusCode::NOT_FOUND, "session not found"),
+        ForwardError::Event(_) => refused(StatusCode::NOT_FOUND, "event not found"),
         ForwardError::Filter(_) => failed(
             StatusCode::BAD_GATEWAY,
             "The MCP server behind this gateway gave a list that cannot be read",

@@ -24,6 +24,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use http::HeaderMap;
 use http::header::ORIGIN;
 use vestibule_guard::cors::{self, Origins};
 use vestibule_guard::fetch::Outbound;
@@ -270,13 +271,13 @@ where
     ) -> Result<&'a str, Refused> {
         let headers = request.headers();
         let mut refused = if !self.origins.allow(headers) {
-            Refused::from(problem::forbidden_origin())
+            self.refuse_origin(headers)
         } else if cors::is_preflight(request.method(), headers) {
             // Never needs a token.
             return Err(self.origins.preflight(headers).map(Body::new).into());
         } else if well_known::is_well_known(request.uri().path()) {
             // These documents are ours alone, signed in or not: an upstream's would name another issuer (law 2).
-            Refused::from(problem::not_found("nothing is published here"))
+            Refused::from(problem::no_document())
         } else {
             match self.guard.token(headers, request.uri().query()) {
                 Ok(token) => return Ok(token),
@@ -285,6 +286,26 @@ where
         };
         (self.origins).apply(headers.get(ORIGIN), refused.response.headers_mut());
         Err(refused)
+    }
+
+    fn refuse_origin(&self, headers: &HeaderMap) -> Refused {
+        let cause = format!("the origin is {:?}", headers.get(ORIGIN));
+        self.refuse("origin_forbidden", &cause, problem::forbidden_origin)
+    }
+
+    /// The answer to what nobody may ask like this, after a line in the log.
+    fn refuse(
+        &self,
+        reason: &'static str,
+        cause: &dyn std::fmt::Display,
+        answer: impl FnOnce(ReferenceId) -> Response,
+    ) -> Refused {
+        let reference = ReferenceId::new(self.proxy.random.as_ref());
+        tracing::warn!(%reference, path = %self.route.path, reason, %cause, "request refused");
+        Refused {
+            response: answer(reference),
+            told: Some(Told::new(reference, reason)),
+        }
     }
 
     /// The answer to who brought no good token, or none at all.

@@ -12,44 +12,40 @@ use crate::telemetry::ReferenceId;
 const INVALID_REQUEST: i32 = -32600;
 /// JSON-RPC: our side failed.
 const INTERNAL_ERROR: i32 = -32603;
+pub(super) const NO_PATH: &str = "there is no such path here";
 
-pub(super) fn not_found(message: &str) -> Response {
+/// A document below a resource that is ours to publish, and that we do not: clients look for it as a matter of course.
+pub(super) fn no_document() -> Response {
+    let message = "nothing is published here";
     json_rpc(StatusCode::NOT_FOUND, INVALID_REQUEST, message)
 }
 
-pub(super) fn method_not_allowed() -> Response {
-    let message = "this method is not passed on";
-    json_rpc(StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, message)
+/// A refusal that is the sender's to mend, with the reference under which the log has the cause.
+pub(super) fn refused(status: StatusCode, message: &str, reference: ReferenceId) -> Response {
+    referenced(status, INVALID_REQUEST, message, reference)
 }
 
-pub(super) fn forbidden_origin() -> Response {
+pub(super) fn forbidden_origin(reference: ReferenceId) -> Response {
     let message = "web pages of this origin may not use this server; the operator can allow it";
-    json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
+    refused(StatusCode::FORBIDDEN, message, reference)
 }
 
-/// A proxy asks about a request whose body decides.
-pub(super) fn forbidden_here() -> Response {
+/// A proxy asks about a request that only the gateway can judge or forward.
+pub(super) fn forbidden_here(reference: ReferenceId) -> Response {
     let message = "this server must be reached through its gateway; its operator must mend this";
-    json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
+    refused(StatusCode::FORBIDDEN, message, reference)
 }
 
-/// The same as [`not_found`] for a proxy that asks: to it a 404 is no answer.
-pub(super) fn forbidden_path() -> Response {
-    let message = "there is no such path here";
-    json_rpc(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
-}
-
-pub(super) fn too_large(limit: usize) -> Response {
-    let message = format!("the request is larger than {limit} bytes");
-    json_rpc(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, &message)
+/// A proxy asks about a path that is not there: to it a 404 is no answer.
+pub(super) fn forbidden_path(reference: ReferenceId) -> Response {
+    refused(StatusCode::FORBIDDEN, NO_PATH, reference)
 }
 
 /// A 429: the user asks too often.
 pub(super) fn too_many(retry_after: u64, reference: ReferenceId) -> Response {
-    let message = format!(
-        "too many requests for this user; try again in {retry_after} s (reference {reference})"
-    );
-    let mut response = json_rpc(StatusCode::TOO_MANY_REQUESTS, INTERNAL_ERROR, &message);
+    let message = format!("too many requests for this user; try again in {retry_after} s");
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = referenced(status, INTERNAL_ERROR, &message, reference);
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     response
@@ -57,13 +53,16 @@ pub(super) fn too_many(retry_after: u64, reference: ReferenceId) -> Response {
 
 /// A 502, 503 or 504 with the reference under which the log has the cause.
 pub(super) fn failed(status: StatusCode, message: &str, reference: ReferenceId) -> Response {
-    let message = format!("{message} (reference {reference})");
-    let mut response = json_rpc(status, INTERNAL_ERROR, &message);
+    let mut response = referenced(status, INTERNAL_ERROR, message, reference);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
+}
+
+fn referenced(status: StatusCode, code: i32, message: &str, reference: ReferenceId) -> Response {
+    json_rpc(status, code, &format!("{message} (reference {reference})"))
 }
 
 fn json_rpc(status: StatusCode, code: i32, message: &str) -> Response {

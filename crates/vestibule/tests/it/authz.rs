@@ -121,6 +121,7 @@ const ALL: [RequestFrom; 3] = [
 /// Fails unless it is a plain no, with nothing in it that a proxy could pass on.
 fn assert_denied(answer: &Answer, why: &str) {
     assert_eq!(answer.status, 403, "{why}: {}", answer.text());
+    assert!(answer.text().contains("reference"), "{why}");
     assert!(!answer.headers.contains_key("www-authenticate"), "{why}");
     assert!(!answer.headers.contains_key("authorization"), "{why}");
     let ours = |name: &http::HeaderName| name.as_str().starts_with("x-vestibule-");

@@ -42,6 +42,33 @@ async fn an_upstream_that_is_away_is_a_502_with_a_reference() {
 }
 
 #[tokio::test]
+async fn what_is_not_passed_on_is_refused_with_a_reference() {
+    let front = Front {
+        max_body_bytes: 8,
+        ..Front::to(nobody().await)
+    }
+    .start()
+    .await;
+    let plain = get("/mcp");
+    let long = "Content-Length: 9\r\n\r\nnine byte";
+    for (request, expected) in [
+        (get("/mcp/../other"), 404),
+        (plain.replace("GET ", "TRACE "), 405),
+        (plain.replace("\r\n\r\n", &format!("\r\n{long}")), 413),
+        (
+            plain.replace("\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n"),
+            403,
+        ),
+    ] {
+        let (head, body) = ask(front, &request).await;
+        assert_eq!(status(&head), expected, "{request}{head}");
+        let (code, message) = json_rpc_error(&body);
+        assert_eq!(code, -32600);
+        assert!(message.contains("(reference "), "{request}{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_silent_upstream_is_a_504_and_its_connection_is_closed() {
     let (left, mut departures) = mpsc::unbounded_channel();
     let upstream = upstream(move |mut stream| {
