@@ -47,6 +47,8 @@ pub struct ServeLimits {
     pub handshake_timeout: Duration,
     /// How long a connection without a request stays open.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub send_timeout: Duration,
     /// How long requests in flight may go on after shutdown began.
     pub drain_timeout: Duration,
     /// The largest request header, in bytes; at least 8 KiB.
@@ -60,6 +62,7 @@ impl From<&ServerSettings> for ServeLimits {
             header_timeout: settings.header_timeout,
             handshake_timeout: settings.handshake_timeout,
             idle_timeout: settings.idle_timeout,
+            send_timeout: settings.send_timeout,
             drain_timeout: settings.drain_timeout,
             max_header_bytes: settings.max_header_bytes,
         }
@@ -76,6 +79,7 @@ impl ServeLimits {
             header_timeout: long,
             handshake_timeout: long,
             idle_timeout: long,
+            send_timeout: long,
             drain_timeout: long,
             max_header_bytes: 8 << 10,
         }

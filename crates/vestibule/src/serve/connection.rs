@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::ops::DerefMut;
 use std::pin::{Pin, pin};
@@ -32,7 +33,7 @@ use super::wire::{self, Wire};
 use crate::arrival::PeerAddr;
 
 /// A connection whose peer has gone without a word (a closed laptop) is noticed after about two minutes; without this an
-/// event stream to it would stay for ever.
+/// event stream to it would stay for ever. While something is on its way to the peer, `send_timeout` does that.
 const TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
@@ -95,10 +96,7 @@ impl Acceptor {
     pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let _connected = self.front.connected();
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        if let Err(error) = stream
-            .set_nodelay(true)
-            .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&TCP_KEEPALIVE))
-        {
+        if let Err(error) = prepare(&stream, self.front.limits().send_timeout) {
             tracing::debug!(%error, %peer, "a connection was gone before it was served");
             return;
         }
@@ -212,6 +210,18 @@ async fn drive<C>(
         }
     })
     .await;
+}
+
+/// What the kernel is to know of a connection. On Linux it closes one whose peer takes nothing for `send_timeout`, gone or
+/// not (`TCP_USER_TIMEOUT`, tcp(7)): a reader who stopped would hold its stream, and the upstream's, for ever.
+fn prepare(stream: &TcpStream, send_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(send_timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = send_timeout;
+    socket.set_tcp_keepalive(&TCP_KEEPALIVE)
 }
 
 /// Wakes a connection for what is rare — the shutdown, the end of its time — and says that it did: both are asked only

@@ -28,6 +28,8 @@ pub struct ServerSettings {
     /// How long a connection without a request stays open. Longer than the 60 s of AWS load balancers, so that they and
     /// not we close it.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub send_timeout: Duration,
     /// How long requests in flight may go on after a signal to stop.
     pub drain_timeout: Duration,
     /// The largest request header, in bytes.
@@ -93,6 +95,7 @@ impl Default for ServerSettings {
             header_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(30),
             max_header_bytes: 64 << 10,
             max_body_bytes: 32 << 20,
@@ -163,6 +166,7 @@ impl ServerSettings {
             ("header_timeout", &mut settings.header_timeout),
             ("handshake_timeout", &mut settings.handshake_timeout),
             ("idle_timeout", &mut settings.idle_timeout),
+            ("send_timeout", &mut settings.send_timeout),
         ] {
             if let Some(written) = section.duration(key) {
                 if written.value.is_zero() {

@@ -1,6 +1,7 @@
 //! The accept loop seen from outside: limits close what they should and leave alone what they should not.
 
 mod early_answers;
+mod slow_readers;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ const GENEROUS: ServeLimits = ServeLimits {
     header_timeout: Duration::from_secs(20),
     handshake_timeout: Duration::from_secs(20),
     idle_timeout: Duration::from_secs(20),
+    send_timeout: Duration::from_secs(20),
     drain_timeout: Duration::from_secs(20),
     max_header_bytes: 64 << 10,
 };
@@ -78,7 +80,7 @@ impl House {
                 Ended(ended.clone())
             }
         };
-        let waits = watch.clone();
+        let (waits, floods) = (watch.clone(), watch.clone());
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/peer", get(|Extension(PeerAddr(peer)): Extension<PeerAddr>| async move { peer.to_string() }))
@@ -94,6 +96,7 @@ impl House {
                     }
                 }),
             )
+            .route("/flood", get(move || async move { slow_readers::flood(floods()) }))
             .route("/ticks", get(move || async move { ticking(watch()) }));
         let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = listeners[0].local_addr().unwrap();

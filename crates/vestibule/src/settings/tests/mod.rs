@@ -108,6 +108,7 @@ fn everything_can_be_set() {
         header_timeout = "5s"
         handshake_timeout = 7
         idle_timeout = "2m"
+        send_timeout = "30s"
         drain_timeout = "0s"
         max_header_bytes = "16KiB"
         max_body_bytes = "1MiB"
@@ -175,6 +176,7 @@ fn everything_can_be_set() {
     let settings = Settings::load(Some(&path), &NoEnvironment).unwrap();
     assert_eq!(settings.server.tls.unwrap().key, directory.path("key.pem"));
     assert_eq!(settings.server.handshake_timeout, Duration::from_secs(7));
+    assert_eq!(settings.server.send_timeout, Duration::from_secs(30));
     assert_eq!(settings.server.drain_timeout, Duration::ZERO);
     assert_eq!(settings.server.max_header_bytes, 16_384);
     let proxies: Vec<String> = settings
