@@ -6,6 +6,22 @@ use vestibule_oauth::params::Params;
 /// Longest token looked at, in bytes. A sealed token that carries a provider's token has about 3 KiB.
 pub const MAX_TOKEN_LENGTH: usize = 16 * 1024;
 
+/// A token as it was presented: one, where it belongs, of the form of RFC 6750 §2.1, and nothing more is known of it.
+#[derive(Clone, Copy)]
+pub struct Presented<'a>(&'a str);
+
+impl<'a> Presented<'a> {
+    pub(crate) fn text(self) -> &'a str {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Presented")
+    }
+}
+
 /// Why there is no token to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoToken {
@@ -16,7 +32,10 @@ pub(crate) enum NoToken {
 }
 
 /// The token of a request.
-pub(crate) fn token<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a str, NoToken> {
+pub(crate) fn token<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&str>,
+) -> Result<Presented<'a>, NoToken> {
     if query.is_some_and(has_token_in_query) {
         // OAuth 2.1 §5.1.1: queries end up in logs.
         return Err(NoToken::Misplaced("token_in_query"));
@@ -42,7 +61,7 @@ pub(crate) fn token<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&
         // Also `Bearer a, Bearer b`, which a joining proxy makes of two headers.
         return Err(NoToken::Misplaced("token_characters"));
     }
-    Ok(token)
+    Ok(Presented(token))
 }
 
 fn has_token_in_query(query: &str) -> bool {
@@ -91,7 +110,7 @@ mod tests {
     }
 
     fn read(values: &[&str], query: Option<&str>) -> Result<String, NoToken> {
-        token(&headers(values), query).map(str::to_owned)
+        token(&headers(values), query).map(|token| token.text().to_owned())
     }
 
     #[test]

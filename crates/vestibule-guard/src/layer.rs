@@ -16,7 +16,7 @@ use vestibule_oauth::scope::ScopeSet;
 use vestibule_oauth::url::ResourceUri;
 use vestibule_oauth::well_known::is_well_known;
 
-use crate::bearer::{self, NoToken};
+use crate::bearer::{self, NoToken, Presented};
 use crate::builder::Builder;
 use crate::caller::{Caller, TokenRefusal, VerifyToken};
 use crate::cors::{Origins, is_preflight};
@@ -177,7 +177,7 @@ impl<V: VerifyToken> Guard<V> {
         &self,
         headers: &'a HeaderMap,
         query: Option<&str>,
-    ) -> Result<&'a str, Refusal> {
+    ) -> Result<Presented<'a>, Refusal> {
         bearer::token(headers, query).map_err(|error| match error {
             NoToken::Absent => self.0.no_credentials.clone(),
             NoToken::Misplaced(reason) => {
@@ -190,8 +190,8 @@ impl<V: VerifyToken> Guard<V> {
     }
 
     /// The second half: who comes with this token.
-    pub async fn verify(&self, token: &str) -> Result<Caller<V::Extra>, Refusal> {
-        let resource = &self.0.resource;
+    pub async fn verify(&self, token: Presented<'_>) -> Result<Caller<V::Extra>, Refusal> {
+        let (token, resource) = (token.text(), &self.0.resource);
         match self.0.verifier.verify_shared(token, &resource.uri).await {
             Ok(verified) => {
                 let caller = Caller::new(verified, Arc::clone(resource));

@@ -99,7 +99,7 @@ pub use vestibule_oauth::secret::Secret;
 pub use vestibule_oauth::time::{Clock, SystemClock, UnixTime};
 pub use vestibule_oauth::url::{Issuer, ResourceUri, UrlError};
 
-pub use self::bearer::MAX_TOKEN_LENGTH;
+pub use self::bearer::{MAX_TOKEN_LENGTH, Presented};
 pub use self::builder::{BuildError, Builder, Door};
 pub use self::cache::{CacheLimits, Cached};
 pub use self::caller::{Caller, TokenRefusal, Verified, VerifyToken};

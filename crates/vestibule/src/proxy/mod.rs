@@ -28,7 +28,9 @@ use http::HeaderMap;
 use http::header::ORIGIN;
 use vestibule_guard::cors::{self, Origins};
 use vestibule_guard::fetch::Outbound;
-use vestibule_guard::{Caller, Guard, NO_CREDENTIALS, ProtectedResource, Refusal, VerifyToken};
+use vestibule_guard::{
+    Caller, Guard, NO_CREDENTIALS, Presented, ProtectedResource, Refusal, VerifyToken,
+};
 use vestibule_oauth::random::Random;
 use vestibule_oauth::time::Clock;
 use vestibule_oauth::well_known;
@@ -268,7 +270,7 @@ where
         &self,
         from: Option<PeerAddr>,
         request: &'a Request,
-    ) -> Result<&'a str, Refused> {
+    ) -> Result<Presented<'a>, Refused> {
         let headers = request.headers();
         let mut refused = if !self.origins.allow(headers) {
             self.refuse_origin(headers)
