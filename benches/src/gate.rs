@@ -57,7 +57,7 @@ const COMPARE: [(&str, &[&str]); 2] = [
 ];
 
 /// `benches/bounds.json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Bounds {
     /// The architecture that the instructions are of.
     arch: String,

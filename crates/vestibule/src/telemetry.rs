@@ -51,6 +51,11 @@ impl ReferenceId {
         Self(random.number())
     }
 
+    /// A message with the id behind it, where an answer has no other place for it.
+    pub(crate) fn behind(self, message: &str) -> String {
+        format!("{message} (reference {self})")
+    }
+
     /// Thirteen letters and digits of Crockford's base 32, which has no `i`, `l`, `o` and `u`.
     fn letters(self) -> [u8; 13] {
         const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

@@ -67,7 +67,7 @@ impl RedirectError {
         let reference = ReferenceId::new(house.random());
         let error = self.code.as_str();
         tracing::warn!(%reference, reason = self.slug, error, cause = %self.cause, "authorization refused");
-        let description = format!("{} (reference {reference})", self.description);
+        let description = reference.behind(&self.description);
         let answer = AuthorizationResponse::Error(self.code, &description);
         let location = answer.location(redirect, state, house.settings().public_url.as_str());
         let outcome = match self.code {

@@ -129,7 +129,7 @@ impl Refused {
                 reason,
             } => {
                 tracing::warn!(%reference, reason, path, subject, cause = %message, "request refused");
-                let message = format!("{message} (reference {reference})");
+                let message = reference.behind(&message);
                 json_response(status, Some(&error(&id, code, &message, None)))
             }
             Self::Unknown {

@@ -165,10 +165,10 @@ impl<T: UpstreamTokens> Proxy<T> {
                     forward::forward(self, route, caller, arrival.at, permit, handles, request)
                         .await;
                 let response = response.unwrap_or_else(|error| forward::refuse(self, route, error));
-                if Told::of(&response).is_some_and(|told| {
-                    [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason)
-                }) {
-                    self.denied(route, Some(caller), None, Told::of(&response), &source);
+                let told = Told::of(&response)
+                    .filter(|told| [SESSION_OF_ANOTHER, EVENT_OF_ANOTHER].contains(&told.reason));
+                if told.is_some() {
+                    self.denied(route, Some(caller), None, told, &source);
                 }
                 response
             }

@@ -12,6 +12,7 @@ use crate::telemetry::ReferenceId;
 const INVALID_REQUEST: i32 = -32600;
 /// JSON-RPC: our side failed.
 const INTERNAL_ERROR: i32 = -32603;
+/// The same to a client and to a proxy that asks for one.
 pub(super) const NO_PATH: &str = "there is no such path here";
 
 /// A document below a resource that is ours to publish, and that we do not: clients look for it as a matter of course.
@@ -62,7 +63,7 @@ pub(super) fn failed(status: StatusCode, message: &str, reference: ReferenceId) 
 }
 
 fn referenced(status: StatusCode, code: i32, message: &str, reference: ReferenceId) -> Response {
-    json_rpc(status, code, &format!("{message} (reference {reference})"))
+    json_rpc(status, code, &reference.behind(message))
 }
 
 fn json_rpc(status: StatusCode, code: i32, message: &str) -> Response {

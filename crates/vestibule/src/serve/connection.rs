@@ -33,7 +33,7 @@ use super::wire::{self, Wire};
 use crate::arrival::PeerAddr;
 
 /// A connection whose peer has gone without a word (a closed laptop) is noticed after about two minutes; without this an
-/// event stream to it would stay for ever. While something is on its way to the peer, `send_timeout` does that.
+/// event stream to it would stay for ever. On Linux `send_timeout` takes the place of the retries (tcp(7)).
 const TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))

@@ -28,7 +28,7 @@ pub struct ServerSettings {
     /// How long a connection without a request stays open. Longer than the 60 s of AWS load balancers, so that they and
     /// not we close it.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it.
+    /// How long a client may take nothing of what is sent to it; a day at most.
     pub send_timeout: Duration,
     /// How long requests in flight may go on after a signal to stop.
     pub drain_timeout: Duration,
@@ -107,6 +107,9 @@ impl Default for ServerSettings {
     }
 }
 
+/// Linux takes no more than 24 days (milliseconds in an `int`), and would refuse the option on every connection.
+const LONGEST_SEND_TIMEOUT: Duration = Duration::from_secs(86_400);
+
 /// Shortest origin secret, in characters: 64 bits even when it is written in hexadecimal.
 const SHORTEST_ORIGIN_SECRET: usize = 16;
 
@@ -162,17 +165,26 @@ impl ServerSettings {
             }
             settings.max_connections = most.value;
         }
-        for (key, target) in [
-            ("header_timeout", &mut settings.header_timeout),
-            ("handshake_timeout", &mut settings.handshake_timeout),
-            ("idle_timeout", &mut settings.idle_timeout),
-            ("send_timeout", &mut settings.send_timeout),
+        let any = Duration::MAX;
+        for (key, target, longest) in [
+            ("header_timeout", &mut settings.header_timeout, any),
+            ("handshake_timeout", &mut settings.handshake_timeout, any),
+            ("idle_timeout", &mut settings.idle_timeout, any),
+            (
+                "send_timeout",
+                &mut settings.send_timeout,
+                LONGEST_SEND_TIMEOUT,
+            ),
         ] {
             if let Some(written) = section.duration(key) {
                 if written.value.is_zero() {
                     section
                         .problems()
                         .add(&written.spot, "must be longer than 0");
+                } else if written.value > longest {
+                    section
+                        .problems()
+                        .add(&written.spot, "must be no longer than a day");
                 }
                 *target = written.value;
             }

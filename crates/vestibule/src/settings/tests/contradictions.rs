@@ -385,6 +385,7 @@ fn the_server_section_is_checked() {
     refused(server("max_connections = 0"), &["at least 1"]);
     refused(server("idle_timeout = 0"), &["longer than 0"]);
     refused(server("send_timeout = 0"), &["longer than 0"]);
+    refused(server("send_timeout = \"25h\""), &["no longer than a day"]);
     refused(
         server("max_header_bytes = 100"),
         &["between 8 and 1024 KiB"],
