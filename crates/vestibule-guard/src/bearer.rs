@@ -45,14 +45,14 @@ pub(crate) fn token<'a>(
     if values.next().is_some() {
         return Err(NoToken::Misplaced("two_credentials"));
     }
-    let value = value
-        .to_str()
-        .map_err(|_| NoToken::Misplaced("credentials_unreadable"))?;
-    let value = value.trim_matches([' ', '\t']);
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    // Bytes, because `to_str` looks at each of them: what a token may consist of is seen below.
+    let value = value.as_bytes().trim_ascii();
+    let end = value.iter().position(|&byte| byte == b' ');
+    let (scheme, token) = value.split_at(end.unwrap_or(value.len()));
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(NoToken::Absent);
     }
+    let token = str::from_utf8(token).map_err(|_| NoToken::Misplaced("credentials_unreadable"))?;
     let token = token.trim_start_matches(' ');
     if token.len() > MAX_TOKEN_LENGTH {
         return Err(NoToken::Misplaced("token_too_long"));
@@ -164,6 +164,20 @@ mod tests {
         }
         let long = format!("Bearer {}", "a".repeat(MAX_TOKEN_LENGTH + 1));
         assert_eq!(misplaced(&[&long], None), "token_too_long");
+    }
+
+    #[test]
+    fn a_token_with_letters_of_elsewhere_is_none() {
+        let reason = |value: &[u8]| {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+            token(&headers, None).map(|_| ()).unwrap_err()
+        };
+        let misplaced = NoToken::Misplaced;
+        assert_eq!(reason("Bearer é".as_bytes()), misplaced("token_characters"));
+        assert_eq!(reason(b"Bearer a\xff"), misplaced("credentials_unreadable"));
+        assert_eq!(reason(b"Bearer\xff a"), NoToken::Absent);
+        assert_eq!(reason(b"Bearer \ta"), misplaced("token_characters"));
     }
 
     proptest! {
