@@ -215,7 +215,7 @@ impl Outbound {
     ) -> Result<Response<Bytes>, FetchError> {
         let host = host_of(&request)?;
         let exchange = async {
-            let response = self.send(request.map(OutgoingBody::Full), &host).await?;
+            let response = self.send(Box::new(request.map(OutgoingBody::full))).await?;
             let (parts, body) = response.into_parts();
             let body = collect(body, limits.max_body, host.host()).await?;
             Ok(Response::from_parts(parts, body))
@@ -225,15 +225,8 @@ impl Outbound {
 
     /// Sends a request whose body streams and gives the response as soon as its headers are here, however long that takes.
     /// There is no limit on the bodies; dropping the future or the response ends the exchange.
-    pub async fn stream<B>(&self, request: Request<B>) -> Result<Response<Streaming>, FetchError>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let host = host_of(&request)?;
-        let request =
-            request.map(|body| OutgoingBody::Stream(body.map_err(Into::into).boxed_unsync()));
-        self.send(request, &host).await
+    pub async fn stream(&self, request: StreamRequest) -> Result<Response<Streaming>, FetchError> {
+        self.send(request.0).await
     }
 
     /// The same, but the headers must be here in time.
@@ -247,14 +240,15 @@ impl Outbound {
         B::Error: Into<BoxError>,
     {
         let host = host_of(&request)?;
-        within(header_deadline, &host, self.stream(request)).await
+        let exchange = self.stream(StreamRequest::new(request));
+        within(header_deadline, &host, exchange).await
     }
 
     async fn send(
         &self,
-        mut request: Request<OutgoingBody>,
-        host: &Authority,
+        mut request: Box<Request<OutgoingBody>>,
     ) -> Result<Response<Streaming>, FetchError> {
+        let host = host_of(&request)?;
         request
             .headers_mut()
             .entry(header::USER_AGENT)
@@ -267,12 +261,33 @@ impl Outbound {
             },
             Pool::Http2(lanes) => {
                 let (client, busy) = lanes.take();
-                match Box::pin(client.request(request)).await {
+                match Box::pin(client.request(*request)).await {
                     Ok(response) => Ok(response.map(|body| Streaming::http2(body, busy))),
                     Err(error) => Err(explain(error.source(), error.is_connect(), host.host())),
                 }
             }
         }
+    }
+}
+
+/// A request whose body streams. Boxed from the start, because it is large: every future on its way would have room for it,
+/// and moves it once more.
+pub struct StreamRequest(Box<Request<OutgoingBody>>);
+
+impl StreamRequest {
+    /// Takes a request with an absolute URL.
+    pub fn new<B>(request: Request<B>) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Box::new(request.map(OutgoingBody::stream)))
+    }
+}
+
+impl std::fmt::Debug for StreamRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StreamRequest")
     }
 }
 

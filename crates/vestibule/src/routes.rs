@@ -204,7 +204,8 @@ async fn resource(
         exchange.end_with(house, refused.response.status(), refused.told);
         return refused.response;
     }
-    // Boxed, because the whole future is part of its connection otherwise: ten kilobytes, for each page too.
+    let request = Box::new(request);
+    // Boxed, because the whole future is part of its connection otherwise: several kilobytes, for each page too.
     Box::pin(async move {
         let at = exchange.started();
         let mut response = endpoint.handle(Arrival { at, from }, request).await;

@@ -1,12 +1,14 @@
 //! The two bodies of an exchange: what goes out, and what comes back.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
 use super::connect::BoxError;
@@ -14,9 +16,48 @@ use super::lanes::Busy;
 use super::pool::Answer;
 
 /// One body type for one client, hence one pool.
-pub(super) enum OutgoingBody {
+pub(super) struct OutgoingBody {
+    kind: Outgoing,
+    /// Becomes true when nothing more of it will be sent.
+    over: Option<Arc<AtomicBool>>,
+}
+
+enum Outgoing {
     Full(Full<Bytes>),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl OutgoingBody {
+    pub(super) fn full(body: Full<Bytes>) -> Self {
+        Self {
+            kind: Outgoing::Full(body),
+            over: None,
+        }
+    }
+
+    pub(super) fn stream<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self {
+            kind: Outgoing::Stream(body.map_err(Into::into).boxed_unsync()),
+            over: None,
+        }
+    }
+
+    /// Says there when it is over.
+    pub(super) fn tell(&mut self, over: Arc<AtomicBool>) {
+        self.over = Some(over);
+    }
+}
+
+impl Drop for OutgoingBody {
+    fn drop(&mut self) {
+        if let Some(over) = &self.over {
+            over.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Body for OutgoingBody {
@@ -27,25 +68,25 @@ impl Body for OutgoingBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body)
+        match &mut self.get_mut().kind {
+            Outgoing::Full(body) => Pin::new(body)
                 .poll_frame(context)
                 .map_err(|never| match never {}),
-            Self::Stream(body) => Pin::new(body).poll_frame(context),
+            Outgoing::Stream(body) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Stream(body) => body.is_end_stream(),
+        match &self.kind {
+            Outgoing::Full(body) => body.is_end_stream(),
+            Outgoing::Stream(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Stream(body) => body.size_hint(),
+        match &self.kind {
+            Outgoing::Full(body) => body.size_hint(),
+            Outgoing::Stream(body) => body.size_hint(),
         }
     }
 }

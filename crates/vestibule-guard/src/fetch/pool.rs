@@ -62,7 +62,7 @@ struct Place {
     authority: Authority,
 }
 
-type Connection = http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Outgoing>;
+type Connection = http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, OutgoingBody>;
 
 /// Connections in no exchange. The one used last is taken first, so that those that are not needed grow old.
 #[derive(Default)]
@@ -86,7 +86,7 @@ struct Line {
     place: Place,
     /// What the server is called in requests.
     host: HeaderValue,
-    sender: http1::SendRequest<Outgoing>,
+    sender: http1::SendRequest<OutgoingBody>,
     running: Running,
     /// False while a request body is on its way.
     uploaded: Arc<AtomicBool>,
@@ -105,11 +105,10 @@ impl Connections {
     /// Sends a request with an absolute URL and gives the response when its head is here.
     pub(super) async fn send(
         &self,
-        mut request: Request<OutgoingBody>,
+        mut request: Box<Request<OutgoingBody>>,
     ) -> Result<Response<Answer>, Broken> {
         let url = to_origin_form(&mut request);
         let place = Place::of(&url).map_err(Broken::Connect)?;
-        let mut request = request.map(Outgoing::new);
         loop {
             let (mut line, fresh) = match self.kept.take(&place) {
                 Some(line) => (line, false),
@@ -117,7 +116,7 @@ impl Connections {
                 None => (Box::pin(self.open(&place, &url)).await?, true),
             };
             line.prepare(&mut request);
-            let mut answer = pin!(line.sender.try_send_request(request));
+            let mut answer = pin!(line.sender.try_send_request(*request));
             let running = &mut line.running;
             let answered = poll_fn(|cx| {
                 running.drive(cx);
@@ -130,7 +129,7 @@ impl Connections {
                 Err(mut error) => match error.take_message() {
                     // The server had closed it: not one byte was written (hyper hands a request back only then), so that a
                     // POST that may have been delivered is never sent again.
-                    Some(unsent) if !fresh => request = unsent,
+                    Some(unsent) if !fresh => *request = unsent,
                     _ => return Err(Broken::Exchange(error.into_error())),
                 },
             }
@@ -208,13 +207,13 @@ fn to_origin_form<B>(request: &mut Request<B>) -> Uri {
 
 impl Line {
     /// Makes a request one of this connection.
-    fn prepare(&self, request: &mut Request<Outgoing>) {
+    fn prepare(&self, request: &mut Request<OutgoingBody>) {
         let headers = request.headers_mut();
         headers
             .entry(header::HOST)
             .or_insert_with(|| self.host.clone());
         self.uploaded.store(false, Ordering::Relaxed);
-        request.body_mut().uploaded = Some(Arc::clone(&self.uploaded));
+        request.body_mut().tell(Arc::clone(&self.uploaded));
     }
 
     /// Lets the connection take note of what happened to it; true when it is ready for the next exchange.
@@ -445,49 +444,6 @@ impl Body for Answer {
                 polled
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A request body that says when it is over.
-struct Outgoing {
-    body: OutgoingBody,
-    uploaded: Option<Arc<AtomicBool>>,
-}
-
-impl Outgoing {
-    fn new(body: OutgoingBody) -> Self {
-        Self {
-            body,
-            uploaded: None,
-        }
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        if let Some(uploaded) = &self.uploaded {
-            uploaded.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

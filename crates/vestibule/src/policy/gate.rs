@@ -75,9 +75,9 @@ impl Policy {
         &self,
         resource: &ProtectedResource,
         caller: &Caller<X>,
-        request: Request,
+        request: Box<Request>,
         patience: Duration,
-    ) -> Result<(Permit, Request), Refused> {
+    ) -> Result<(Permit, Box<Request>), Refused> {
         match &self.0 {
             None => Ok((Permit::with(None), request)),
             // Apart, because the future of every request has room for it otherwise.
@@ -92,9 +92,9 @@ impl Policy {
         rules: &Arc<Rules>,
         resource: &ProtectedResource,
         caller: &Caller<X>,
-        request: Request,
+        request: Box<Request>,
         patience: Duration,
-    ) -> Result<(Permit, Request), Refused> {
+    ) -> Result<(Permit, Box<Request>), Refused> {
         let subject = self.subject(
             caller.subject(),
             caller.client_id(),
@@ -161,7 +161,7 @@ impl Policy {
             }
         });
         let request = Request::from_parts(parts, Body::from(bytes));
-        Ok((Permit { filter, operation }, request))
+        Ok((Permit { filter, operation }, Box::new(request)))
     }
 }
 
@@ -358,11 +358,12 @@ fn understand(parts: &Parts, bytes: &[u8], arguments: bool) -> Result<Incoming, 
 }
 
 /// Only POST carries messages. A body elsewhere would go past the gate.
-fn without_body(request: Request) -> Request {
-    let (mut parts, _) = request.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.remove(header::CONTENT_TYPE);
-    Request::from_parts(parts, Body::empty())
+fn without_body(mut request: Box<Request>) -> Box<Request> {
+    let headers = request.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::CONTENT_TYPE);
+    *request.body_mut() = Body::empty();
+    request
 }
 
 /// For the log: a stranger chose the words, and how many.

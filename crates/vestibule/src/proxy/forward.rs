@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use thiserror::Error;
 use tokio::task::yield_now;
 use tokio::time::Instant;
-use vestibule_guard::fetch::{FetchError, Streaming};
+use vestibule_guard::fetch::{FetchError, StreamRequest, Streaming};
 use vestibule_guard::{Caller, Refusal};
 
 use super::credential::{self, CredentialError, UpstreamTokens};
@@ -108,7 +108,7 @@ pub(super) async fn forward<T: UpstreamTokens>(
     arrived: StdInstant,
     permit: Permit,
     handles: Option<Box<Handles>>,
-    request: Request,
+    request: Box<Request>,
 ) -> Result<Response, ForwardError> {
     // TRACE would show the client the credential that we add.
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
@@ -127,12 +127,13 @@ pub(super) async fn forward<T: UpstreamTokens>(
     } else {
         (request, Bytes::new())
     };
-    let (upstream, progress) = outgoing(proxy, route, caller, &permit, arrived, request)?;
+    let (upstream, progress) = outgoing(proxy, route, caller, &permit, arrived, *request)?;
     let upstream = if route.credential.signs_requests() {
         Box::pin(signing::sign(route, upstream, body)).await?
     } else {
         upstream
     };
+    let upstream = StreamRequest::new(upstream);
     let response = exchange(proxy, route, upstream, &progress, arrived).await?;
     let mut answer = incoming(proxy, route, caller, response)?;
     if let Some(ids) = EventIds::of(route, caller).filter(|_| watched) {
@@ -204,7 +205,7 @@ async fn let_others_catch_up(arrived: StdInstant) -> Instant {
 async fn exchange<T>(
     proxy: &Proxy<T>,
     route: &Route,
-    upstream: http::Request<Upload>,
+    upstream: StreamRequest,
     progress: &Progress,
     arrived: StdInstant,
 ) -> Result<Response<Streaming>, ForwardError> {

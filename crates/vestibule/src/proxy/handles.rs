@@ -77,8 +77,11 @@ impl Handles {
     }
 
     /// The request with the server's own handles in the place of ours.
-    pub(super) async fn open(&self, route: &Route, request: Request) -> Result<Request, Refused> {
-        let mut request = request;
+    pub(super) async fn open(
+        &self,
+        route: &Route,
+        mut request: Box<Request>,
+    ) -> Result<Box<Request>, Refused> {
         if matches!(*request.method(), Method::POST | Method::GET) {
             let headers = request.headers_mut();
             let identity = HeaderValue::from_static("identity");
@@ -89,7 +92,7 @@ impl Handles {
         if request.method() != Method::POST {
             return Ok(request);
         }
-        let read = read_message(request, self.limits.max_message, route.header_timeout);
+        let read = read_message(*request, self.limits.max_message, route.header_timeout);
         let (mut parts, bytes, mut body) = read.await?;
         let changed = match &mut body {
             Value::Array(messages) => {
@@ -102,14 +105,14 @@ impl Handles {
             message => self.open_message(message)?,
         };
         if !changed {
-            return Ok(Request::from_parts(parts, Body::from(bytes)));
+            return Ok(Box::new(Request::from_parts(parts, Body::from(bytes))));
         }
         rename(&mut parts.headers, &body);
         let text = body.to_string();
         parts
             .headers
             .insert(header::CONTENT_LENGTH, text.len().into());
-        Ok(Request::from_parts(parts, Body::from(text)))
+        Ok(Box::new(Request::from_parts(parts, Body::from(text))))
     }
 
     fn open_message(&self, message: &mut Value) -> Result<bool, Refused> {

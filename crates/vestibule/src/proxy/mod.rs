@@ -138,7 +138,7 @@ impl<T: UpstreamTokens> Proxy<T> {
         route: &Route,
         caller: &Caller<T::Extra>,
         arrival: Arrival,
-        request: Request,
+        request: Box<Request>,
     ) -> Response {
         if let Some(too_many) = self.count(route, caller) {
             return too_many;
@@ -243,8 +243,9 @@ where
     V: VerifyToken<Extra = T::Extra>,
     T: UpstreamTokens,
 {
-    /// Answers any request at or below the public path of the route.
-    pub async fn handle(&self, arrival: Arrival, request: Request) -> Response {
+    /// Answers any request at or below the public path of the route. Boxed, because it is large and handed on: every future
+    /// on its way would have room for it, and moves it once more.
+    pub async fn handle(&self, arrival: Arrival, request: Box<Request>) -> Response {
         let token = match self.token(arrival.from, &request) {
             Ok(token) => token,
             Err(refused) => return refused.into(),

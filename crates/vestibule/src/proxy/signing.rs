@@ -28,9 +28,9 @@ pub(super) enum UnreadBody {
 /// The request with its body read where that is to be signed, and what is to be signed of it.
 pub(super) async fn read_body(
     credential: &Credential,
-    request: Request,
+    request: Box<Request>,
     patience: Duration,
-) -> Result<(Request, Bytes), UnreadBody> {
+) -> Result<(Box<Request>, Bytes), UnreadBody> {
     let Some(limit) = credential.signs_bodies_up_to() else {
         return Ok((request, Bytes::new()));
     };
@@ -40,7 +40,7 @@ pub(super) async fn read_body(
         Ok(Ok(whole)) => {
             let whole = whole.to_bytes();
             let request = Request::from_parts(parts, Body::from(whole.clone()));
-            Ok((request, whole))
+            Ok((Box::new(request), whole))
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UnreadBody::TooLong(limit)),
         Ok(Err(_)) | Err(_) => Err(UnreadBody::Broken),

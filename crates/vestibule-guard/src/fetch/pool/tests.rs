@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
 
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -23,11 +22,10 @@ fn connections() -> Connections {
     Connections::new(Connector::new(policy, None, &trust, Protocol::Http1, SOON))
 }
 
-fn to(address: SocketAddr, body: &'static str) -> Request<OutgoingBody> {
-    let body = OutgoingBody::Full(Full::from(body));
-    Request::post(format!("http://{address}/"))
-        .body(body)
-        .unwrap()
+fn to(address: SocketAddr, body: &'static str) -> Box<Request<OutgoingBody>> {
+    let body = OutgoingBody::full(Full::from(body));
+    let request = Request::post(format!("http://{address}/")).body(body);
+    Box::new(request.unwrap())
 }
 
 async fn whole(response: Response<Answer>) -> Bytes {
@@ -218,10 +216,9 @@ async fn an_upload_goes_on_while_nobody_reads_the_answer() {
         let chunk = chunks.recv().await?;
         Some((Ok::<_, BoxError>(Frame::data(chunk)), chunks))
     });
-    let body = OutgoingBody::Stream(UnsyncBoxBody::new(StreamBody::new(chunks)));
-    let request = Request::post(format!("http://{address}/"))
-        .body(body)
-        .unwrap();
+    let body = OutgoingBody::stream(StreamBody::new(chunks));
+    let request = Request::post(format!("http://{address}/")).body(body);
+    let request = Box::new(request.unwrap());
     sender.send(Bytes::from(vec![1; 1 << 10])).await.unwrap();
     let connections = connections();
     let response = timeout(SOON, connections.send(request)).await.unwrap();

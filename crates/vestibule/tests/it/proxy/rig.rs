@@ -192,7 +192,8 @@ impl Front {
                     async move {
                         let (at, from) = (Instant::now(), None);
                         let arrival = Arrival { at, from };
-                        Ok::<_, Infallible>(endpoint.handle(arrival, request.map(Body::new)).await)
+                        let request = Box::new(request.map(Body::new));
+                        Ok::<_, Infallible>(endpoint.handle(arrival, request).await)
                     }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
