@@ -45,7 +45,7 @@ pub(crate) fn token<'a>(
     if values.next().is_some() {
         return Err(NoToken::Misplaced("two_credentials"));
     }
-    // Bytes, because `to_str` looks at each of them: what a token may consist of is seen below.
+    // Not `to_str`, which looks at one byte after the other: which of them may be in a token is seen below.
     let value = value.as_bytes().trim_ascii();
     let end = value.iter().position(|&byte| byte == b' ');
     let (scheme, token) = value.split_at(end.unwrap_or(value.len()));

@@ -215,7 +215,8 @@ impl Outbound {
     ) -> Result<Response<Bytes>, FetchError> {
         let host = host_of(&request)?;
         let exchange = async {
-            let response = self.send(Box::new(request.map(OutgoingBody::full))).await?;
+            let request = Box::new(request.map(OutgoingBody::full));
+            let response = self.send(request, &host).await?;
             let (parts, body) = response.into_parts();
             let body = collect(body, limits.max_body, host.host()).await?;
             Ok(Response::from_parts(parts, body))
@@ -226,29 +227,25 @@ impl Outbound {
     /// Sends a request whose body streams and gives the response as soon as its headers are here, however long that takes.
     /// There is no limit on the bodies; dropping the future or the response ends the exchange.
     pub async fn stream(&self, request: StreamRequest) -> Result<Response<Streaming>, FetchError> {
-        self.send(request.0).await
+        let host = host_of(&request.0)?;
+        self.send(request.0, &host).await
     }
 
     /// The same, but the headers must be here in time.
-    pub async fn stream_within<B>(
+    pub async fn stream_within(
         &self,
-        request: Request<B>,
+        request: StreamRequest,
         header_deadline: Duration,
-    ) -> Result<Response<Streaming>, FetchError>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let host = host_of(&request)?;
-        let exchange = self.stream(StreamRequest::new(request));
-        within(header_deadline, &host, exchange).await
+    ) -> Result<Response<Streaming>, FetchError> {
+        let host = host_of(&request.0)?;
+        within(header_deadline, &host, self.send(request.0, &host)).await
     }
 
     async fn send(
         &self,
         mut request: Box<Request<OutgoingBody>>,
+        host: &Authority,
     ) -> Result<Response<Streaming>, FetchError> {
-        let host = host_of(&request)?;
         request
             .headers_mut()
             .entry(header::USER_AGENT)
@@ -271,7 +268,7 @@ impl Outbound {
 }
 
 /// A request whose body streams. Boxed from the start, because it is large: every future on its way would have room for it,
-/// and moves it once more.
+/// and would move it once more.
 pub struct StreamRequest(Box<Request<OutgoingBody>>);
 
 impl StreamRequest {

@@ -243,8 +243,8 @@ where
     V: VerifyToken<Extra = T::Extra>,
     T: UpstreamTokens,
 {
-    /// Answers any request at or below the public path of the route. Boxed, because it is large and handed on: every future
-    /// on its way would have room for it, and moves it once more.
+    /// Answers any request at or below the public path of the route. The request is boxed, because it is large and handed on:
+    /// every future on its way would have room for it, and would move it once more.
     pub async fn handle(&self, arrival: Arrival, request: Box<Request>) -> Response {
         let token = match self.token(arrival.from, &request) {
             Ok(token) => token,

@@ -7,7 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vestibule_guard::fetch::{FetchError, FetchLimits, Outbound, Protocol};
+use vestibule_guard::fetch::{FetchError, FetchLimits, Outbound, Protocol, StreamRequest};
 use vestibule_oauth::url::is_loopback_host;
 
 use super::finding::{Finding, Findings, Severity};
@@ -272,7 +272,9 @@ async fn head(
     deadline: Duration,
 ) -> Result<Response<()>, FetchError> {
     let request = request.map_err(|_| FetchError::NotAbsolute)?;
-    let response = outbound.stream_within(request, deadline).await?;
+    let response = outbound
+        .stream_within(StreamRequest::new(request), deadline)
+        .await?;
     Ok(response.map(drop))
 }
 

@@ -16,7 +16,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use vestibule_guard::fetch::{AddressPolicy, FetchLimits, Outbound, Protocol, Trust};
+use vestibule_guard::fetch::{
+    AddressPolicy, FetchLimits, Outbound, Protocol, StreamRequest, Trust,
+};
 
 use super::rig::{Front, Reader, ask, canned, connect, get, read_head, status, within};
 
@@ -275,7 +277,7 @@ async fn over_tls(protocols: &[&[u8]]) -> Result<String, String> {
     assert_eq!(counts.connections.load(Ordering::SeqCst), 1);
     let stream = http::Request::get(format!("{url}/quiet")).body(Empty::<Bytes>::new());
     let answer = outbound
-        .stream_within(stream.unwrap(), Duration::from_secs(10))
+        .stream_within(StreamRequest::new(stream.unwrap()), Duration::from_secs(10))
         .await
         .unwrap();
     Ok(answer.headers()["content-type"]
