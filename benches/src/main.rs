@@ -132,9 +132,13 @@ async fn run(command: Command) -> Fallible<()> {
                 streams,
                 targets,
             };
+            process::pin_load()?;
             measure(&chosen(&workloads)?, &effort, dry).await
         }
-        Command::Gate { record } => gate::run(record).await,
+        Command::Gate { record } => {
+            process::pin_load()?;
+            gate::run(record).await
+        }
         Command::Render => write(&Results::load(&root().join("benches/results.json"))?),
         Command::Upstream { listen } => Ok(upstream::serve(listen).await?),
         Command::Floor {

@@ -24,19 +24,40 @@ pub(crate) struct Process {
 
 /// A command that runs on one CPU, where there are two.
 pub(crate) fn pinned(cpu: usize, program: &Path) -> Command {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    // We are pinned ourselves: what counts is what the machine has.
-    let machine = fs::read_to_string("/proc/cpuinfo").map_or(cpus, |text| {
-        text.lines()
-            .filter(|line| line.starts_with("processor"))
-            .count()
-    });
-    if machine < 2 {
+    if !has_two_cpus() {
         return Command::new(program);
     }
     let mut command = Command::new("taskset");
     command.args(["-c", &cpu.to_string()]).arg(program);
     command
+}
+
+/// Leaves the other CPU to the process under test. Whoever makes the load there too, now and then, takes from it what they
+/// then measure.
+pub(crate) fn pin_load() -> Fallible<()> {
+    if !has_two_cpus() {
+        return Ok(());
+    }
+    let mut command = Command::new("taskset");
+    let (cpu, itself) = (LOAD_CPU.to_string(), std::process::id().to_string());
+    command.args(["--all-tasks", "--cpu-list", "--pid", &cpu, &itself]);
+    let ended = command.stdout(Stdio::null()).status()?;
+    if ended.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {ended}").into())
+    }
+}
+
+/// What the machine has, not what we may use: we are pinned ourselves.
+fn has_two_cpus() -> bool {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let machine = fs::read_to_string("/proc/cpuinfo").map_or(cpus, |text| {
+        text.lines()
+            .filter(|line| line.starts_with("processor"))
+            .count()
+    });
+    machine > 1
 }
 
 /// The same command, run by `tool` on the same CPU.
