@@ -215,7 +215,8 @@ impl Builder {
         self
     }
 
-    /// How many good tokens are remembered, and for how long: 4096 for a minute unless you say otherwise.
+    /// How many good tokens are remembered, and for how long: 4096 for a minute unless you say otherwise. A JWT is when it
+    /// comes for the second time.
     pub fn cache(mut self, limits: CacheLimits) -> Self {
         self.cache = limits;
         self
@@ -360,7 +361,7 @@ impl Builder {
                 Some(names) => verifier.group_claims(names),
                 None => verifier,
             };
-            let cached = Cached::new(verifier, Arc::clone(&clock), limits);
+            let cached = Cached::new(verifier, Arc::clone(&clock), limits).at_second_sight();
             verifiers = verifiers.issuer(name.clone(), cached);
             seen.push(name);
         }

@@ -136,11 +136,10 @@ impl VerifyToken for JwtVerifier {
     type Extra = ();
 
     async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Verified, TokenRefusal> {
-        let parse =
-            |types: &[Option<&str>]| Jws::parse(token).and_then(|jws| jws.expect_type(types));
         // `JWT` or nothing: what issuers older than RFC 9068 write. `id_token+jwt`, `dpop+jwt` and so on are refused.
-        let jws =
-            parse(&[Some("at+jwt"), Some("JWT"), None]).map_err(|_| TokenRefusal::Malformed)?;
+        let jws = Jws::parse(token)
+            .and_then(|jws| jws.expect_type(&[Some("at+jwt"), Some("JWT"), None]))
+            .map_err(|_| TokenRefusal::Malformed)?;
         let payload = self.keys.verify(&jws).await.map_err(|error| {
             tracing::debug!(issuer = %self.issuer, %error, "token not verified");
             match error {
@@ -149,7 +148,7 @@ impl VerifyToken for JwtVerifier {
                 VerifyError::Token(_) => TokenRefusal::Signature,
             }
         })?;
-        let typed = parse(&[Some("at+jwt")]).is_ok();
+        let typed = jws.expect_type(&[Some("at+jwt")]).is_ok();
         self.check(payload, typed, resource)
     }
 }

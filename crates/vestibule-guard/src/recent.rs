@@ -1,9 +1,9 @@
 //! What was paid for once and is used again for a while: at most so many values, each until its time, and the busy ones stay.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, hash_map};
+use std::collections::hash_map::{self, HashMap, RandomState};
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,25 +18,55 @@ pub(crate) const DEFAULT_LIMIT: usize = 4096;
 /// Two maps: when the young one is half of what is allowed, it becomes the old one, and what was old is dropped, two values
 /// for each new one: thousands at once would hold everybody up. What is used moves to the young one, so it stays. Nothing
 /// has to be swept, and a stranger who fills it up pushes out only what nobody asks for.
-pub struct Recent<K, V> {
+pub struct Recent<K, V, S = RandomState> {
     limit: usize,
-    kept: Mutex<Generations<K, V>>,
+    kept: Mutex<Generations<K, V, S>>,
 }
 
-struct Generations<K, V> {
-    young: HashMap<K, (UnixTime, V)>,
-    old: HashMap<K, (UnixTime, V)>,
+struct Generations<K, V, S> {
+    young: HashMap<K, (UnixTime, V), S>,
+    old: HashMap<K, (UnixTime, V), S>,
     dropped: hash_map::IntoIter<K, (UnixTime, V)>,
+}
+
+/// Places for numbers that are hashes already, under a key that no stranger knows.
+pub(crate) type AsItIs = BuildHasherDefault<Number>;
+
+/// Takes the last number for the hash.
+#[derive(Default)]
+pub(crate) struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl<K, V> Recent<K, V> {
     /// Keeps at most `limit` values; 0 keeps none.
     pub fn new(limit: usize) -> Self {
+        Self::with_hasher(limit)
+    }
+}
+
+impl<K, V, S: Default> Recent<K, V, S> {
+    /// The same for keys of another kind than any.
+    pub(crate) fn with_hasher(limit: usize) -> Self {
         Self {
             limit,
             kept: Mutex::new(Generations {
-                young: HashMap::new(),
-                old: HashMap::new(),
+                young: HashMap::default(),
+                old: HashMap::default(),
                 dropped: HashMap::new().into_iter(),
             }),
         }
@@ -55,7 +85,7 @@ impl<K, V> Default for Recent<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V: Clone> Recent<K, V> {
+impl<K: Eq + Hash, V: Clone, S: BuildHasher + Default> Recent<K, V, S> {
     /// The value for `key`, unless its time is over `now`.
     pub fn get<Q>(&self, key: &Q, now: UnixTime) -> Option<V>
     where
@@ -88,7 +118,7 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V> Generations<K, V> {
+impl<K: Eq + Hash, V, S: BuildHasher + Default> Generations<K, V, S> {
     fn put(&mut self, key: K, value: V, until: UnixTime, limit: usize) {
         if self.young.len() >= (limit / 2).max(1) {
             let old = mem::replace(&mut self.old, mem::take(&mut self.young));
@@ -105,7 +135,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
 }
 
 /// Without what is in it: keys and values may be tokens.
-impl<K, V> fmt::Debug for Recent<K, V> {
+impl<K, V, S> fmt::Debug for Recent<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recent")
             .field("limit", &self.limit)
