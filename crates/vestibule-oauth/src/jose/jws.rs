@@ -1,5 +1,8 @@
 //! Compact JWS (RFC 7515 §3.1): strict reading of the header, verification against one key set, signing.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -49,12 +52,49 @@ pub enum JwsError {
     Payload,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Header {
     alg: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
     crit: Option<Value>,
+}
+
+/// Longest text of a header that is remembered, in bytes.
+const REMEMBERED: usize = 512;
+
+thread_local! {
+    /// The header that was read last, by its text: an issuer writes the same one into all tokens that it signs with a key, and
+    /// to read it takes as long as to read half of what such a token says.
+    static LAST: RefCell<Option<(Box<str>, Arc<Header>)>> = const { RefCell::new(None) };
+}
+
+impl Header {
+    fn read(text: &str) -> Result<Arc<Self>, JwsError> {
+        let known = LAST.with_borrow(|last| match last {
+            Some((known, header)) if **known == *text => Some(Arc::clone(header)),
+            _ => None,
+        });
+        if let Some(header) = known {
+            return Ok(header);
+        }
+        let header = BASE64URL.decode(text).map_err(|_| JwsError::Malformed)?;
+        let header: Self = serde_json::from_slice(&header).map_err(|_| JwsError::Header)?;
+        if header.crit.is_some() {
+            return Err(JwsError::Critical);
+        }
+        if matches!(
+            header.alg,
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+        ) {
+            return Err(JwsError::Header);
+        }
+        let header = Arc::new(header);
+        if text.len() <= REMEMBERED {
+            LAST.set(Some((text.into(), Arc::clone(&header))));
+        }
+        Ok(header)
+    }
 }
 
 /// A token that was split and whose header was read; nothing is verified yet.
@@ -63,9 +103,7 @@ pub struct Jws<'a> {
     signed: &'a str,
     payload: &'a str,
     signature: &'a str,
-    algorithm: Algorithm,
-    kid: Option<String>,
-    typ: Option<String>,
+    header: Arc<Header>,
 }
 
 impl<'a> Jws<'a> {
@@ -78,36 +116,24 @@ impl<'a> Jws<'a> {
             return Err(JwsError::Malformed);
         }
         let (signed, header, payload, signature) = parts(token).ok_or(JwsError::Malformed)?;
-        let header = BASE64URL.decode(header).map_err(|_| JwsError::Malformed)?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| JwsError::Header)?;
-        if header.crit.is_some() {
-            return Err(JwsError::Critical);
-        }
-        if matches!(
-            header.alg,
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
-        ) {
-            return Err(JwsError::Header);
-        }
         Ok(Self {
             signed,
             payload,
             signature,
-            algorithm: header.alg,
-            kid: header.kid,
-            typ: header.typ,
+            header: Header::read(header)?,
         })
     }
 
     /// The key id of the header.
     pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
+        self.header.kid.as_deref()
     }
 
     /// Refuses every type but those named. `None` among them allows a header without `typ` (Cognito has none). The
     /// `application/` prefix is optional (RFC 7515 §4.1.9) and case does not matter.
     pub fn expect_type(self, allowed: &[Option<&str>]) -> Result<Self, JwsError> {
         let own = self
+            .header
             .typ
             .as_deref()
             .map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
@@ -132,8 +158,10 @@ impl<'a> Jws<'a> {
     pub fn verify_into<T: DeserializeOwned>(&self, keys: &JwkSet) -> Result<T, JwsError> {
         let key = keys
             .find(self.kid())
-            .ok_or_else(|| JwsError::UnknownKey(self.kid.clone()))?;
-        let key = key.verifying(self.algorithm).ok_or(JwsError::KeyMismatch)?;
+            .ok_or_else(|| JwsError::UnknownKey(self.header.kid.clone()))?;
+        let key = key
+            .verifying(self.header.alg)
+            .ok_or(JwsError::KeyMismatch)?;
         let signature = BASE64URL
             .decode(self.signature)
             .map_err(|_| JwsError::Signature)?;
@@ -487,6 +515,32 @@ mod tests {
             .expect_type(&[None, Some("JWT")])
             .unwrap_err();
         assert_eq!(typed, JwsError::Type("at+jwt".into()));
+    }
+
+    #[test]
+    fn a_header_that_was_read_before_lends_nothing_to_another() {
+        let (key, other) = (key(SigningAlg::Es256), key(SigningAlg::Es256));
+        let set = JwkSet::from_values(&[key.public_jwk().clone()]);
+        let good = key.sign("at+jwt", &claims()).unwrap();
+        let id_token = key.sign("id_token+jwt", &claims()).unwrap();
+        let foreign = other.sign("at+jwt", &claims()).unwrap();
+        let (_, rest) = good.split_once('.').unwrap();
+        let unsigned = format!("{}.{rest}", BASE64URL.encode(r#"{"alg":"none"}"#));
+        let long = format!("{}.{rest}", "A".repeat(REMEMBERED + 4));
+        let read = |token: &str| {
+            let jws = Jws::parse(token)?.expect_type(&[Some("at+jwt")])?;
+            jws.verify(&set).map(|_| ())
+        };
+        for _ in 0..3 {
+            assert_eq!(read(&good), Ok(()));
+            assert_eq!(read(&good), Ok(()));
+            assert_eq!(read(&id_token), Err(JwsError::Type("id_token+jwt".into())));
+            assert_eq!(read(&good), Ok(()));
+            let unknown = JwsError::UnknownKey(Some(other.kid().to_owned()));
+            assert_eq!(read(&foreign), Err(unknown));
+            assert_eq!(read(&unsigned), Err(JwsError::Header));
+            assert_eq!(read(&long), Err(JwsError::Header));
+        }
     }
 
     #[test]
