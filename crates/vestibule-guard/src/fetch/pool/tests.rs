@@ -233,6 +233,20 @@ async fn an_upload_goes_on_while_nobody_reads_the_answer() {
     timeout(SOON, sender.closed()).await.unwrap();
 }
 
+/// What comes with the head goes out with the head.
+#[tokio::test]
+async fn what_is_here_already_waits_for_nobodys_turn() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthe first of them";
+    let (address, _events) = server(&[ANSWER], false).await;
+    let response = connections().send(to(address, "{}")).await.ok().unwrap();
+    let mut body = response.into_body();
+    let first = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Some(Ok(frame))) = first else {
+        panic!("held back");
+    };
+    assert_eq!(frame.into_data().unwrap(), "the first of them");
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Woken(AtomicUsize);
@@ -271,10 +285,13 @@ async fn who_reads_an_answer_is_woken_by_what_comes_and_not_by_reading_it() {
             }
         };
         timeout(SOON, came).await.unwrap();
+        // A turn to read it, and after those of the others one to pass it on.
+        assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 2, "by itself: {text}");
         let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
             panic!("woken for nothing");
         };
         assert_eq!(frame.into_data().unwrap(), text);
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "by what came: {text}");
+        assert_eq!(woken.0.load(Ordering::SeqCst), 2, "by what came: {text}");
     }
 }
