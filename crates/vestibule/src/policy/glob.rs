@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+const WILD: [char; 2] = ['*', '?'];
+
 /// A pattern. It matches whole names, upper and lower case apart; a slash is a character like any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
@@ -30,55 +32,69 @@ impl Glob {
 
     /// True when the pattern is a plain name.
     pub fn is_literal(&self) -> bool {
-        !self.0.contains(['*', '?'])
+        !self.0.contains(WILD)
     }
 
     /// True when `name` as a whole fits. Takes at most the product of both lengths in steps.
     pub fn matches(&self, name: &str) -> bool {
-        let pattern = self.0.as_bytes();
-        let mut rest = name.char_indices();
-        let mut at = 0;
-        // Where to go on after the newest star, and the text that it has not taken yet.
-        let mut retry: Option<(usize, std::str::CharIndices<'_>)> = None;
-        loop {
-            let before = rest.clone();
-            let next = rest.next().map(|(_, character)| character);
-            match (pattern.get(at), next) {
-                (Some(b'*'), _) => {
-                    at += 1;
-                    retry = Some((at, before.clone()));
-                    rest = before;
-                    continue;
-                }
-                (None, None) => return true,
-                (Some(b'?'), Some(_)) => {
-                    at += 1;
-                    continue;
-                }
-                (Some(_), Some(character)) => {
-                    let wanted = self.0.get(at..).and_then(|text| text.chars().next());
-                    if wanted == Some(character) {
-                        at += character.len_utf8();
-                        continue;
-                    }
-                }
-                (Some(_), None) => return false,
-                (None, Some(_)) => {}
-            }
-            let Some((after_star, untaken)) = &mut retry else {
-                return false;
-            };
-            if untaken.next().is_none() {
-                return false;
-            }
-            at = *after_star;
-            rest = untaken.clone();
+        // What stands before the first wildcard stands in the name as well, and mostly there is one star at most.
+        let wild = self.0.find(WILD).unwrap_or(self.0.len());
+        let (plain, wild) = self.0.split_at(wild);
+        let Some(name) = name.strip_prefix(plain) else {
+            return false;
+        };
+        match wild.strip_prefix('*') {
+            Some(end) if !end.contains(WILD) => name.ends_with(end),
+            _ => matches_wild(wild, name),
         }
     }
 
     /// True when everything that `other` matches is matched by this one too, as far as can be seen without effort.
     pub fn covers(&self, other: &Self) -> bool {
         self == other || (!self.0.contains('?') && self.matches(&other.0))
+    }
+}
+
+/// The same for what follows the plain beginning of a pattern.
+fn matches_wild(pattern: &str, name: &str) -> bool {
+    let bytes = pattern.as_bytes();
+    let mut rest = name.char_indices();
+    let mut at = 0;
+    // Where to go on after the newest star, and the text that it has not taken yet.
+    let mut retry: Option<(usize, std::str::CharIndices<'_>)> = None;
+    loop {
+        let before = rest.clone();
+        let next = rest.next().map(|(_, character)| character);
+        match (bytes.get(at), next) {
+            (Some(b'*'), _) => {
+                at += 1;
+                retry = Some((at, before.clone()));
+                rest = before;
+                continue;
+            }
+            (None, None) => return true,
+            (Some(b'?'), Some(_)) => {
+                at += 1;
+                continue;
+            }
+            (Some(_), Some(character)) => {
+                let wanted = pattern.get(at..).and_then(|text| text.chars().next());
+                if wanted == Some(character) {
+                    at += character.len_utf8();
+                    continue;
+                }
+            }
+            (Some(_), None) => return false,
+            (None, Some(_)) => {}
+        }
+        let Some((after_star, untaken)) = &mut retry else {
+            return false;
+        };
+        if untaken.next().is_none() {
+            return false;
+        }
+        at = *after_star;
+        rest = untaken.clone();
     }
 }
 

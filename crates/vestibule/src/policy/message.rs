@@ -1,5 +1,7 @@
 //! The JSON-RPC body of a request, read so that no server behind us can read it differently (facts/mcp-authorization.md §2.3).
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use thiserror::Error;
 
@@ -254,11 +256,15 @@ fn subscribed(params: &Object<'_>) -> Option<Vec<String>> {
 /// `known` are ASCII.
 fn lookalike(object: &Object<'_>, known: &[&str]) -> bool {
     object.keys().any(|key| {
-        if key.is_ascii() {
-            let alike = |known: &&&str| key.len() == known.len() && key.eq_ignore_ascii_case(known);
-            return known.iter().find(alike).is_some_and(|known| key != *known);
+        // Nearly all of them are as they should be.
+        if known.contains(&key) {
+            return false;
         }
-        let folded = folded(key);
+        let folded = if key.is_ascii() {
+            Cow::Borrowed(key)
+        } else {
+            Cow::Owned(folded(key))
+        };
         known.iter().any(|known| folded.eq_ignore_ascii_case(known))
     })
 }
