@@ -60,7 +60,7 @@ impl<K, V> Recent<K, V> {
 }
 
 impl<K, V, S: Default> Recent<K, V, S> {
-    /// The same for keys of another kind than any.
+    /// The same for keys that `S` gives their places, such as [`AsItIs`].
     pub(crate) fn with_hasher(limit: usize) -> Self {
         Self {
             limit,

@@ -312,10 +312,8 @@ pub(super) struct Answer {
     line: Driven,
     kept: Weak<Kept>,
     reader: Reader,
-    /// What came while the reader waited, until the others who waited too have read what came for them.
-    held: Option<Frame<Bytes>>,
-    /// How the body ended, while the reader passes on what came before.
-    last: Option<hyper::Error>,
+    /// What its reader gets in its next turn.
+    held: Option<Result<Frame<Bytes>, hyper::Error>>,
 }
 
 /// What whoever reads a body did last.
@@ -346,7 +344,6 @@ impl Answer {
             kept: Arc::downgrade(kept),
             reader: Reader::Began,
             held: None,
-            last: None,
         };
         let ended = answer.body.is_end_stream();
         answer.settle(ended);
@@ -445,20 +442,17 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        if let Some(error) = this.last.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        if let Some(frame) = this.held.take() {
+        if let Some(held) = this.held.take() {
             this.reader = Reader::Got;
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(Some(held));
         }
         match (this.poll(cx), this.reader) {
             // hyper's server drops what it has not sent yet when a body fails: the last event before a server broke off.
-            (Poll::Ready(Some(Err(error))), Reader::Got) => this.last = Some(error),
+            (Poll::Ready(Some(Err(error))), Reader::Got) => this.held = Some(Err(error)),
             // Events of many streams come at once, and whoever they are for sleeps until then: to wake it once for all of
-            // them costs a tenth less than once for each (W2p of docs/performance.md).
+            // them costs less than once for each, in spite of the turn (W2p of docs/performance.md).
             (Poll::Ready(Some(Ok(frame))), Reader::Waited) if this.goes_on() => {
-                this.held = Some(frame);
+                this.held = Some(Ok(frame));
             }
             (Poll::Pending, _) => {
                 this.reader = Reader::Waited;
