@@ -9,7 +9,6 @@ use axum::response::Response;
 use http::{Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use thiserror::Error;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 use vestibule_guard::fetch::{FetchError, StreamRequest, Streaming};
 use vestibule_guard::{Caller, Refusal};
@@ -21,6 +20,7 @@ use super::path::PathRefusal;
 use super::rewrite::Verdict;
 use super::session::{self, UnknownSession};
 use super::signing::{self, UnreadBody};
+use super::turns::let_others_go_first;
 use super::upload::{Progress, Upload};
 use super::{Proxy, Route, headers, living, path, problem, rewrite};
 use crate::metrics::labels::UpstreamOutcome;
@@ -189,15 +189,15 @@ fn outgoing<T: UpstreamTokens>(
     Ok((upstream, progress))
 }
 
-/// Lets whoever came meanwhile be checked as well when the check took long, so that all of them are sent together. While we
-/// check, the upstream has nothing to do and sleeps, and to wake it for each request apart costs a fifth of our time. Gives
-/// the moment after.
+/// Lets the others be checked as well when the check took long, so that all of them are sent together. While we check, the
+/// upstream has nothing to do and sleeps, and to wake it for each request apart costs a fifth of our time. Gives the moment
+/// after.
 async fn let_others_catch_up(arrived: StdInstant) -> Instant {
     let now = Instant::now();
     if now.into_std().duration_since(arrived) <= LONG_CHECK {
         return now;
     }
-    yield_now().await;
+    let_others_go_first().await;
     Instant::now()
 }
 

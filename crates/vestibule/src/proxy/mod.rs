@@ -16,6 +16,7 @@ pub(crate) mod rewrite;
 mod session;
 mod signing;
 mod told;
+mod turns;
 mod upload;
 
 use std::sync::Arc;
