@@ -11,7 +11,7 @@ use vestibule_oauth::base64url::BASE64URL;
 use vestibule_oauth::random::Random;
 use vestibule_oauth::secret::{AccessToken, RefreshToken, Secret};
 use vestibule_oauth::time::UnixTime;
-use vestibule_oauth::token::TokenResponse;
+use vestibule_oauth::token::{TokenResponse, TokenText};
 
 use super::{Carried, fingerprint};
 
@@ -58,16 +58,21 @@ impl Answer {
         let age = now.since(self.issued_at);
         let lifetime = self.expires_at.since(self.issued_at);
         TokenResponse {
-            access_token: self.access.expose(),
+            access_token: TokenText(self.access.expose()),
             token_type: "Bearer",
             expires_in: if age <= REPLAY_WINDOW {
                 lifetime
             } else {
                 lifetime.saturating_sub(age).max(1)
             },
-            refresh_token: self.refresh.as_ref().map(|token| token.0.expose()),
+            refresh_token: (self.refresh.as_ref()).map(|token| TokenText(token.0.expose())),
             scope: self.scope.clone(),
         }
+    }
+
+    /// What was granted.
+    pub fn scope(&self) -> &str {
+        &self.scope
     }
 
     /// Bytes that its JSON fits into: the tokens to the byte, and enough for names, numbers and a seal.
