@@ -190,6 +190,11 @@ impl Client {
     /// Longest name kept, in characters.
     pub const MAX_NAME: usize = 80;
 
+    /// The name as a log has it: a dash when there is none.
+    pub fn logged_name(&self) -> &str {
+        self.name.as_deref().unwrap_or("-")
+    }
+
     /// Finds the registered redirect URI that an authorization request may use.
     ///
     /// Without `presented` the only registered one is meant (RFC 6749 §3.1.2.3). The result is proof of the match: only

@@ -316,7 +316,7 @@ async fn show_or_skip(
     match to_provider(house, provider, &flow, &passed, false).await {
         Ok(mut response) => {
             tracing::info!(
-                client_name = client.name.as_deref().unwrap_or("-"),
+                client_name = client.logged_name(),
                 resource = resource.path,
                 "consent page skipped: remembered"
             );

@@ -116,7 +116,7 @@ async fn handle(house: &House, request: Request) -> Result<Client, RegisterError
         clients.policy().admit_redirect(&client, uri)?;
     }
     tracing::info!(
-        client_name = client.name.as_deref().unwrap_or("-"),
+        client_name = client.logged_name(),
         redirect_uris = client.redirect_uris.len(),
         method = client.auth_method.as_str(),
         "client registered"

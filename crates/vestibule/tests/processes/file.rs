@@ -49,6 +49,14 @@ async fn a_full_disk_logs_nobody_out_and_is_over_when_there_is_room() {
     let token = refresh_token(&answer);
     let redeemed = client.redeem(&code).await;
     assert!(street.presented().iter().all(|times| *times == 1));
+    // What nobody got was not said to be given.
+    for (event, times) in [("grant.issued", 2), ("grant.refreshed", 2)] {
+        let said = street.replicas[0].said(event);
+        assert_eq!(said.len(), times, "{said:?}");
+        for name in ["family", "token_id", "client_name", "resource", "scope"] {
+            assert!(said.iter().all(|line| line[name].is_string()), "{said:?}");
+        }
+    }
     street.replicas[0].stop();
     street.replicas[0].start().await;
     for token in [token, redeemed] {

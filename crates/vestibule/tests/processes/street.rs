@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use serde_json::Value;
 use vestibule_oauth::random::{Random as _, SystemRandom};
 use vestibule_oauth::time::SystemClock;
 use vestibule_standin::cognito::{Cognito, CognitoOptions, Endpoint, Fault};
@@ -247,6 +248,17 @@ impl Replica {
 
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The lines of the log with this `event`.
+    pub(crate) fn said(&self, event: &str) -> Vec<Value> {
+        let log = self.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &Value| line["event"] == event)
+            .collect()
     }
 
     pub(crate) fn log(&self) -> String {

@@ -11,7 +11,7 @@ use vestibule_oauth::secret::RefreshToken;
 
 use super::flights::FlightKey;
 use super::issue::{
-    Issue, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
+    Issue, Issued, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
 };
 use super::{Asked, Outcome, TokenError};
 use crate::House;
@@ -111,11 +111,15 @@ async fn ask(
         access_ends: tokens.expires_at,
         refresh: Some(RefreshToken::new(refresh)),
     };
-    let answer = issue.write(house)?;
+    let Issued { answer, token_id } = issue.write(house)?;
     recent.put(key, token, &answer, house.now(), house.random());
     tracing::info!(
         event = "grant.refreshed",
         family = grant.family,
+        token_id,
+        client_name = client.logged_name(),
+        resource = resource.path,
+        scope = answer.scope(),
         "grant refreshed"
     );
     let metrics = house.metrics();

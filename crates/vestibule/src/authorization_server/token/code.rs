@@ -6,7 +6,7 @@ use vestibule_oauth::client::Client;
 use vestibule_oauth::pkce::CodeVerifier;
 use vestibule_oauth::secret::{AuthorizationCode, RefreshToken};
 
-use super::issue::{Issue, bound_resource, permitted, refresh_until};
+use super::issue::{Issue, Issued, bound_resource, permitted, refresh_until};
 use super::persist::persist_new;
 use super::{Outcome, TokenError};
 use crate::House;
@@ -109,7 +109,7 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
         access_ends: tokens.expires_at,
         refresh: refresh.clone(),
     };
-    let answer = issue.write(house)?;
+    let Issued { answer, token_id } = issue.write(house)?;
     if let (Some(shelf), Some(grant), Some(token)) = (house.shelf(), grant, &refresh) {
         let record = StoredGrant::new(grant, client, user, token, Some(kept), now, until)
             .answered_at(redeemed.redirect_host.clone());
@@ -117,7 +117,15 @@ async fn run(house: &Arc<House>, client: &Client, asked: &AskedCode) -> Result<A
     }
     remember(house, &mark, &family).await;
     house.refreshes().unsaved.remove(&mark);
-    tracing::info!(event = "grant.issued", family, "grant issued");
+    tracing::info!(
+        event = "grant.issued",
+        family,
+        token_id,
+        client_name = client.logged_name(),
+        resource = resource.path,
+        scope = answer.scope(),
+        "grant issued"
+    );
     house.metrics().tokens_issued.inc((GrantType::Code,));
     let event = event.user(&told.0).scope(&told.1).grant(&family);
     house.tell_audit(&event.at(&resource.path));

@@ -30,6 +30,14 @@ pub(super) struct Issue<'a> {
     pub(super) refresh: Option<RefreshToken>,
 }
 
+/// Tokens that are written. They are issued when nothing can keep them from the client any more: then the log says so, in
+/// one line with the grant.
+pub(super) struct Issued {
+    pub(super) answer: Answer,
+    /// Of the access token.
+    pub(super) token_id: String,
+}
+
 /// Until when a refresh token may be used that is given now: the time without use, and never past the end of the
 /// sign-in.
 pub(super) fn refresh_until(house: &House, signed_in_at: UnixTime) -> UnixTime {
@@ -50,7 +58,7 @@ pub(super) fn within_lifetime(house: &House, signed_in_at: UnixTime) -> Result<(
 
 impl Issue<'_> {
     /// Writes the answer: access token, truthful lifetime, refresh token, granted scope.
-    pub(super) fn write(self, house: &House) -> Result<Answer, TokenError> {
+    pub(super) fn write(self, house: &House) -> Result<Issued, TokenError> {
         let now = house.now();
         let mut expires_at = now.plus(house.settings().tokens.access_ttl.as_secs());
         let carries = matches!(self.resource.credential, CredentialSettings::ProviderToken);
@@ -72,21 +80,17 @@ impl Issue<'_> {
             access = access.carrying(self.access);
         }
         let token = house.issuer().mint(&access, self.resource.token_format)?;
-        tracing::info!(
-            event = "tokens.issued",
-            token_id = access.id,
-            client_name = self.client.name.as_deref().unwrap_or("-"),
-            resource = self.resource.path,
-            scope = %self.scope,
-            "tokens issued"
-        );
-        Ok(Answer::new(
+        let answer = Answer::new(
             AccessToken::new(token),
             self.refresh,
             self.scope.to_string(),
             now,
             expires_at,
-        ))
+        );
+        Ok(Issued {
+            answer,
+            token_id: access.id,
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use vestibule_oauth::secret::{AccessToken, RefreshToken};
 use vestibule_oauth::time::UnixTime;
 
 use super::issue::{
-    Issue, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
+    Issue, Issued, bound_resource, narrowed, permits_any, permitted, refresh_until, within_lifetime,
 };
 use super::moving::presented;
 use super::persist::{Change, Kept, linger, persist};
@@ -212,12 +212,11 @@ impl Refresh<'_> {
             access_ends: access.expires_at,
             scope: access.scope.as_ref(),
         };
-        let (answer, next) = self.write(&grant, permit, claims, given)?;
-        self.rotate(&mut grant, &next, &answer);
+        let (issued, next) = self.write(&grant, permit, claims, given)?;
+        self.rotate(&mut grant, &next, &issued.answer);
         match self.shelf.put(&grant, Expect::Version(version)).await {
             Ok(Put::Stored(_)) => {
-                self.refreshed(&grant.user, permit, generation, false);
-                Ok(Next::Answer(answer))
+                Ok(self.refreshed(&grant.user, permit, generation, false, issued))
             }
             Ok(Put::Conflict) => Ok(Next::Again),
             // It may be in the store: then the same token will be given the same answer.
@@ -306,8 +305,8 @@ impl Refresh<'_> {
                 access_ends: tokens.expires_at,
                 scope: tokens.scope.as_ref(),
             };
-            let (answer, next) = self.write(&shelved.grant, permit, claims, given)?;
-            Ok((answer, next, new))
+            let (issued, next) = self.write(&shelved.grant, permit, claims, given)?;
+            Ok((issued, next, new))
         });
         let change = |record: &mut StoredGrant| {
             if record.revoked.is_some() {
@@ -330,7 +329,7 @@ impl Refresh<'_> {
             }
             record.keep(tokens.refresh.clone(), new, kept.clone());
             match &judged {
-                Ok((answer, next, _)) => self.rotate(record, next, answer),
+                Ok((issued, next, _)) => self.rotate(record, next, &issued.answer),
                 Err(_) => record.release_lease(),
             }
             Change::Write(Kept::Done)
@@ -350,9 +349,8 @@ impl Refresh<'_> {
         match done {
             Ok(Kept::Done) => {
                 unsaved.remove(&key);
-                let (answer, ..) = judged?;
-                self.refreshed(&user, permit, generation, true);
-                Ok(Next::Answer(answer))
+                let (issued, ..) = judged?;
+                Ok(self.refreshed(&user, permit, generation, true, issued))
             }
             Ok(Kept::Overtaken) => {
                 unsaved.remove(&key);
@@ -430,14 +428,14 @@ impl Refresh<'_> {
         record.rotate(&self.asked.token, next, answer, now, ends_at, random);
     }
 
-    /// The answer, and the refresh token in it.
+    /// The tokens, and the refresh token among them.
     fn write(
         &self,
         record: &StoredGrant,
         permit: &Permit<'_>,
         claims: Map<String, Value>,
         given: Given<'_>,
-    ) -> Result<(Answer, RefreshToken), TokenError> {
+    ) -> Result<(Issued, RefreshToken), TokenError> {
         let scope = permitted(permit.resource, &permit.scope, &claims, given.scope)?;
         let random = self.house.random();
         let ticket = Ticket::new(self.family.clone(), record.generation() + 1, random);
@@ -467,7 +465,16 @@ impl Refresh<'_> {
             .grant(&self.family)
     }
 
-    fn refreshed(&self, user: &str, permit: &Permit<'_>, generation: u64, asked_provider: bool) {
+    /// Tells of it, and gives the answer.
+    fn refreshed(
+        &self,
+        user: &str,
+        permit: &Permit<'_>,
+        generation: u64,
+        asked_provider: bool,
+        issued: Issued,
+    ) -> Next {
+        let Issued { answer, token_id } = issued;
         let metrics = self.house.metrics();
         let outcome = if asked_provider {
             RefreshOutcome::Asked
@@ -484,8 +491,13 @@ impl Refresh<'_> {
             family,
             generation,
             asked_provider,
+            token_id,
+            client_name = self.client.logged_name(),
+            resource = permit.resource.path,
+            scope = answer.scope(),
             "grant refreshed"
         );
+        Next::Answer(answer)
     }
 }
 
