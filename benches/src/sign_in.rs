@@ -17,12 +17,15 @@ use vestibule_oauth::random::SystemRandom;
 use crate::{Fallible, PUBLIC_URL};
 
 const CALLBACK: &str = "http://localhost:4711/callback";
+/// What is asked of Vestibule.
+pub(crate) const SCOPES: &str = "mcp:read mcp:write";
 
 /// One client with one browser. Connections are kept.
 pub(crate) struct Agent {
     http: Client<HttpConnector, Full<Bytes>>,
     /// Where `PUBLIC_URL` is served.
     base: SocketAddr,
+    scopes: &'static str,
     jars: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -41,13 +44,14 @@ struct Answer {
 }
 
 impl Agent {
-    /// An agent for the Vestibule at `base`.
-    pub(crate) fn new(base: SocketAddr) -> Self {
+    /// An agent for who signs people in at `base`.
+    pub(crate) fn new(base: SocketAddr, scopes: &'static str) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self {
             http: Client::builder(TokioExecutor::new()).build(connector),
             base,
+            scopes,
             jars: BTreeMap::new(),
         }
     }
@@ -55,7 +59,11 @@ impl Agent {
     /// Everything from registration to tokens, with a browser that knows nothing yet.
     pub(crate) async fn sign_in(&mut self) -> Fallible<Tokens> {
         self.jars.clear();
-        let client = json!({ "client_name": "Bench", "redirect_uris": [CALLBACK] });
+        let client = json!({
+            "client_name": "Bench",
+            "redirect_uris": [CALLBACK],
+            "token_endpoint_auth_method": "none",
+        });
         let url = format!("{PUBLIC_URL}/register");
         let body = (client.to_string(), "application/json");
         let registered = self.send(Method::POST, &url, Some(body)).await?.json()?;
@@ -70,7 +78,7 @@ impl Agent {
             ("code_challenge", challenge.as_str()),
             ("code_challenge_method", "S256"),
             ("state", "bench"),
-            ("scope", "mcp:read mcp:write"),
+            ("scope", self.scopes),
             ("resource", &format!("{PUBLIC_URL}/mcp")),
         ]);
         let mut url = format!("{PUBLIC_URL}/authorize?{query}");

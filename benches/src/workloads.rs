@@ -152,14 +152,14 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
         what: "whole sign-ins of 4 agents at once: register, authorize, consent, the provider (a stand-in beside the load), callback, token",
         work: Work::Flow,
         floor: "",
-        targets: &["vestibule", "vestibule-redb"],
+        targets: &["vestibule", "vestibule-redb", "fastmcp-proxy"],
     },
     Workload {
         name: "W6",
         what: "refreshes of 4 agents at once; without a store each asks the provider, with one the provider is asked every five minutes",
         work: Work::Refresh,
         floor: "",
-        targets: &["vestibule", "vestibule-redb"],
+        targets: &["vestibule", "vestibule-redb", "fastmcp-proxy"],
     },
     Workload {
         name: "W7",

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::process::{LOAD_CPU, Process, TARGET_CPU, free_ports, local, pinned, under};
-use crate::sign_in::{Agent, Tokens};
+use crate::sign_in::{Agent, SCOPES, Tokens};
 use crate::{Fallible, UPSTREAM_PATH};
 
 /// Which tokens a target takes.
@@ -45,7 +45,7 @@ const fn kind(name: &'static str, what: &'static str) -> Kind {
 }
 
 /// Every kind, in the order of the tables.
-pub(crate) const KINDS: [Kind; 15] = [
+pub(crate) const KINDS: [Kind; 16] = [
     kind("direct", "the mock MCP server, with nothing before it"),
     kind(
         "floor",
@@ -133,6 +133,14 @@ pub(crate) const KINDS: [Kind; 15] = [
         ..kind(
             "fastmcp",
             "FastMCP with JWTVerifier and the tool itself: no upstream behind it",
+        )
+    },
+    Kind {
+        guards: true,
+        slow: true,
+        ..kind(
+            "fastmcp-proxy",
+            "FastMCP's OIDCProxy, which its Cognito provider is; clients and tokens in memory, no consent asked",
         )
     },
 ];
@@ -266,7 +274,7 @@ impl World {
         let mut access = Vec::with_capacity(count);
         let mut signed_in: Vec<(Agent, Tokens)> = Vec::new();
         for _ in 0..count.min(8) {
-            let mut agent = Agent::new(issuer);
+            let mut agent = Agent::new(issuer, SCOPES);
             let tokens = agent.sign_in().await?;
             access.push(tokens.access.clone());
             signed_in.push((agent, tokens));

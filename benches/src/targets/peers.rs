@@ -20,7 +20,7 @@ pub(super) fn command(
         "haproxy" | "haproxy-jwt" => haproxy(world, name, address),
         "envoy-jwt" | "envoy-jwt-cache" => envoy(world, name, address),
         "express" => express(world, address),
-        "fastmcp" => fastmcp(world, address),
+        "fastmcp" | "fastmcp-proxy" => fastmcp(world, name, address),
         _ => Ok(None),
     }
 }
@@ -235,19 +235,26 @@ fn express(world: &World, address: SocketAddr) -> Fallible<Option<(Command, Stri
     )))
 }
 
-fn fastmcp(world: &World, address: SocketAddr) -> Fallible<Option<(Command, String)>> {
+fn fastmcp(world: &World, name: &str, address: SocketAddr) -> Fallible<Option<(Command, String)>> {
     let place = world.peers.join("fastmcp");
     let program = place.join("bin/python");
     if !place.join("bin/fastmcp").is_file() {
         return Ok(None);
     }
-    let file = world.directory.join("fastmcp_server.py");
-    fs::write(&file, include_str!("../../peers/fastmcp/server.py"))?;
+    let script = if name == "fastmcp-proxy" {
+        include_str!("../../peers/fastmcp/proxy.py")
+    } else {
+        include_str!("../../peers/fastmcp/server.py")
+    };
+    let file = write(world, &format!("{name}.py"), script)?;
     let mut command = pinned(TARGET_CPU, &program);
     command
         .arg(file)
         .env("FASTMCP_CHECK_FOR_UPDATES", "off")
-        .env("NO_COLOR", "1");
+        .env("NO_COLOR", "1")
+        .env("PROVIDER", &world.provider.issuer)
+        .env("CLIENT_ID", &world.provider.client_id)
+        .env("CLIENT_SECRET", &world.provider.client_secret);
     settings(&mut command, world, address);
     let mut asked = Command::new(&program);
     asked.args([
