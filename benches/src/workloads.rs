@@ -156,7 +156,7 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
     },
     Workload {
         name: "W6",
-        what: "refreshes of 4 agents at once; without a store each asks the provider, with one the provider is asked every five minutes",
+        what: "refreshes of 4 agents at once; without a store each asks the provider (which signs new tokens once a second, so that nobody waits for it), with one the provider is asked every five minutes",
         work: Work::Refresh,
         floor: "",
         targets: &["vestibule", "vestibule-redb", "fastmcp-proxy"],

@@ -246,7 +246,8 @@ fn fastmcp(world: &World, name: &str, address: SocketAddr) -> Fallible<Option<(C
     } else {
         include_str!("../../peers/fastmcp/server.py")
     };
-    let file = write(world, &format!("{name}.py"), script)?;
+    // Not called as what it imports.
+    let file = write(world, &format!("{name}_server.py"), script)?;
     let mut command = pinned(TARGET_CPU, &program);
     command
         .arg(file)

@@ -52,6 +52,9 @@ struct Arguments {
     /// Rotate refresh tokens; the replaced one lives on for this long.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=60))]
     rotation_grace: Option<u64>,
+    /// For load: refreshes of one sign-in within this time give the same access and ID token.
+    #[arg(long, value_name = "SECONDS")]
+    same_tokens: Option<u64>,
     /// Lifetime of access and ID tokens.
     #[arg(long, value_name = "SECONDS")]
     access_seconds: Option<u64>,
@@ -164,6 +167,7 @@ impl Arguments {
             issuer_address: self.issuer_listen,
             domain_address: self.domain_listen,
             rotation: self.rotation_grace,
+            same_tokens: self.same_tokens,
             scope_error: match self.scope_error {
                 ScopeErrorArgument::Observed => ScopeErrorForm::Observed,
                 ScopeErrorArgument::Documented => ScopeErrorForm::Documented,

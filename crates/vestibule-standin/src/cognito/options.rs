@@ -19,6 +19,9 @@ pub struct CognitoOptions {
     pub resource_servers: Vec<ResourceServer>,
     /// Refresh token rotation: `None` is off, `Some(n)` lets a replaced token live `n` seconds more (0 to 60 in Cognito).
     pub rotation: Option<u64>,
+    /// For load: the refreshes of one sign-in within so many seconds give the same access and ID token, because signing is
+    /// nearly all that a refresh takes here. `None`, as in Cognito: each gives its own.
+    pub same_tokens: Option<u64>,
     /// Token, code and session lifetimes.
     pub lifetimes: Lifetimes,
     /// How a scope that is not allowed is reported.
@@ -158,6 +161,7 @@ impl Default for CognitoOptions {
                 scopes: strings(&["read", "write"]),
             }],
             rotation: None,
+            same_tokens: None,
             lifetimes: Lifetimes::default(),
             scope_error: ScopeErrorForm::Observed,
             issuer_form: IssuerForm::Original,

@@ -13,6 +13,7 @@ use crate::cognito::faults::{Endpoint, FaultSlot};
 use crate::cognito::keys::KeyRing;
 use crate::cognito::options::{AppClient, CognitoOptions, Lifetimes, User};
 use crate::cognito::random;
+use crate::cognito::tokens::TokenResponse;
 
 /// A pool, shared by all handlers and by [`super::Control`].
 pub(crate) struct Pool {
@@ -40,6 +41,8 @@ pub(crate) struct State {
     /// By `origin_jti`.
     pub(crate) families: HashMap<String, Family>,
     pub(crate) refresh_tokens: HashMap<TokenHash, RefreshToken>,
+    /// What refreshes gave last, by `origin_jti`; empty without [`CognitoOptions::same_tokens`].
+    pub(crate) given: HashMap<String, (UnixTime, TokenResponse)>,
 }
 
 /// SHA-256 of a refresh token: two kilobytes each are too many to keep in a long bench.
@@ -113,6 +116,7 @@ impl Pool {
             codes: HashMap::new(),
             families: HashMap::new(),
             refresh_tokens: HashMap::new(),
+            given: HashMap::new(),
         };
         Self {
             options,

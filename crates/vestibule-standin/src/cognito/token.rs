@@ -100,6 +100,8 @@ struct Draft {
     refresh_token: Option<String>,
     keys: Arc<KeySet>,
     lifetimes: Lifetimes,
+    /// What is given once more.
+    given: Option<TokenResponse>,
 }
 
 fn exchange(
@@ -123,6 +125,9 @@ fn exchange(
         "client_credentials" => return Err(TokenError::UnauthorizedClient),
         _ => return Err(TokenError::UnsupportedGrantType),
     };
+    if let Some(given) = draft.given {
+        return Ok(given.with_refresh_token(draft.refresh_token));
+    }
     let wrong;
     let issuer = if injected.wrong_issuer {
         wrong = wrong_issuer(&pool.issuer);
@@ -137,7 +142,12 @@ fn exchange(
         issuer,
         now,
     };
-    Ok(minting.respond(&draft.family, draft.nonce.as_deref(), draft.refresh_token)?)
+    let response = minting.respond(&draft.family, draft.nonce.as_deref(), draft.refresh_token)?;
+    if pool.options.same_tokens.is_some() && grant_type == "refresh_token" {
+        let (family, given) = (draft.family.origin_jti, (now, response.clone()));
+        pool.lock().given.insert(family, given);
+    }
+    Ok(response)
 }
 
 /// `grant_type=authorization_code`. A `resource` here is ignored: Cognito does not document one.
@@ -181,6 +191,7 @@ fn code_grant(
         refresh_token: Some(refresh_token),
         keys: Arc::clone(&state.keys.current),
         lifetimes: state.lifetimes,
+        given: None,
     })
 }
 
@@ -259,12 +270,17 @@ fn refresh(
             Some(state.issue_refresh_token(&family.origin_jti))
         }
     };
+    let given = pool.options.same_tokens.and_then(|seconds| {
+        let (at, response) = state.given.get(&family.origin_jti)?;
+        (now < at.plus(seconds)).then(|| response.clone())
+    });
     Ok(Draft {
         family,
         nonce: None,
         refresh_token,
         keys: Arc::clone(&state.keys.current),
         lifetimes: state.lifetimes,
+        given,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::cognito::random;
 use crate::cognito::state::{Family, Pool, sha256};
 
 /// The body of a successful token response. There is no `scope` member.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct TokenResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<String>,
@@ -22,6 +22,16 @@ pub(crate) struct TokenResponse {
     refresh_token: Option<String>,
     expires_in: u64,
     token_type: &'static str,
+}
+
+impl TokenResponse {
+    /// The same tokens with another refresh token, or none.
+    pub(crate) fn with_refresh_token(self, refresh_token: Option<String>) -> Self {
+        Self {
+            refresh_token,
+            ..self
+        }
+    }
 }
 
 /// What all tokens of one response share.

@@ -259,6 +259,29 @@ async fn s11_a_replaced_refresh_token_lives_for_the_grace_and_its_reuse_afterwar
 }
 
 #[tokio::test]
+async fn for_load_the_refreshes_of_a_sign_in_give_the_same_tokens_for_a_while() {
+    let street = Street::open_with(|options| {
+        options.rotation = Some(10);
+        options.same_tokens = Some(2);
+    })
+    .await;
+    let (ada, other) = (street.tokens(&[]).await, street.tokens(&[]).await);
+    let first = street.refresh(text(&ada, "refresh_token")).await.json();
+    street.clock.advance(1);
+    let again = street.refresh(text(&first, "refresh_token")).await.json();
+    for name in ["access_token", "id_token"] {
+        assert_eq!(first[name], again[name]);
+        assert_ne!(first[name], ada[name]);
+    }
+    assert_ne!(first["refresh_token"], again["refresh_token"]);
+    let other = street.refresh(text(&other, "refresh_token")).await.json();
+    assert_ne!(first["access_token"], other["access_token"]);
+    street.clock.advance(1);
+    let later = street.refresh(text(&again, "refresh_token")).await.json();
+    assert_ne!(first["access_token"], later["access_token"]);
+}
+
+#[tokio::test]
 async fn s11_a_grace_of_zero_kills_the_replaced_token_at_once() {
     let street = Street::open_with(|options| options.rotation = Some(0)).await;
     let tokens = street.tokens(&[]).await;
