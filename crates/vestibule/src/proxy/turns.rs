@@ -5,8 +5,8 @@ use std::task::Poll;
 
 /// Lets every task that is ready have its turn before this one goes on.
 ///
-/// The task goes to the end of the scheduler's queue, and does not wait for what comes meanwhile: after
-/// `tokio::task::yield_now` that would go first as well, and the round would be twice as long.
+/// The task goes to the end of the scheduler's queue. After `tokio::task::yield_now` what has come meanwhile would go first as
+/// well.
 pub(super) async fn let_others_go_first() {
     let mut gone = false;
     poll_fn(|cx| {
