@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Load, Plan};
-use crate::sign_in::{self, Agent, SCOPES};
+use crate::sign_in::{self, Agent};
 use crate::targets::{Absent, KINDS, Kind, Takes, Target, World};
 use crate::workloads::{Effort, Tokens, WORKLOADS, Work, Workload, whole};
 use crate::{Fallible, cpu_model, note, places, root};
@@ -188,7 +188,7 @@ enum Worker {
 
 impl Worker {
     async fn begin(workload: &Workload, target: &Target, tokens: &Tokens) -> Fallible<Self> {
-        let mut agent = Agent::new(target.address, SCOPES);
+        let mut agent = Agent::new(target.address);
         Ok(match workload.work {
             Work::Flow => Self::SignsIn(agent),
             Work::Refresh => {

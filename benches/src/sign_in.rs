@@ -18,7 +18,7 @@ use crate::{Fallible, PUBLIC_URL};
 
 const CALLBACK: &str = "http://localhost:4711/callback";
 /// What is asked of Vestibule.
-pub(crate) const SCOPES: &str = "mcp:read mcp:write";
+const SCOPES: &str = "mcp:read mcp:write";
 
 /// One client with one browser. Connections are kept.
 pub(crate) struct Agent {
@@ -44,16 +44,21 @@ struct Answer {
 }
 
 impl Agent {
-    /// An agent for who signs people in at `base`.
-    pub(crate) fn new(base: SocketAddr, scopes: &'static str) -> Self {
+    /// An agent for the Vestibule at `base`.
+    pub(crate) fn new(base: SocketAddr) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self {
             http: Client::builder(TokioExecutor::new()).build(connector),
             base,
-            scopes,
+            scopes: SCOPES,
             jars: BTreeMap::new(),
         }
+    }
+
+    /// The same for somebody else, who offers other scopes.
+    pub(crate) fn asking_for(self, scopes: &'static str) -> Self {
+        Self { scopes, ..self }
     }
 
     /// Everything from registration to tokens, with a browser that knows nothing yet.

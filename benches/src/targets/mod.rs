@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::process::{LOAD_CPU, Process, TARGET_CPU, free_ports, local, pinned, under};
-use crate::sign_in::{Agent, SCOPES, Tokens};
+use crate::sign_in::{Agent, Tokens};
 use crate::{Fallible, UPSTREAM_PATH};
 
 /// Which tokens a target takes.
@@ -274,7 +274,7 @@ impl World {
         let mut access = Vec::with_capacity(count);
         let mut signed_in: Vec<(Agent, Tokens)> = Vec::new();
         for _ in 0..count.min(8) {
-            let mut agent = Agent::new(issuer, SCOPES);
+            let mut agent = Agent::new(issuer);
             let tokens = agent.sign_in().await?;
             access.push(tokens.access.clone());
             signed_in.push((agent, tokens));

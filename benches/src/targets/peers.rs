@@ -241,21 +241,20 @@ fn fastmcp(world: &World, name: &str, address: SocketAddr) -> Fallible<Option<(C
     if !place.join("bin/fastmcp").is_file() {
         return Ok(None);
     }
-    let script = if name == "fastmcp-proxy" {
-        include_str!("../../peers/fastmcp/proxy.py")
-    } else {
-        include_str!("../../peers/fastmcp/server.py")
-    };
+    let script = include_str!("../../peers/fastmcp/server.py");
     // Not called as what it imports.
-    let file = write(world, &format!("{name}_server.py"), script)?;
+    let file = write(world, "fastmcp_server.py", script)?;
     let mut command = pinned(TARGET_CPU, &program);
     command
         .arg(file)
         .env("FASTMCP_CHECK_FOR_UPDATES", "off")
-        .env("NO_COLOR", "1")
-        .env("PROVIDER", &world.provider.issuer)
-        .env("CLIENT_ID", &world.provider.client_id)
-        .env("CLIENT_SECRET", &world.provider.client_secret);
+        .env("NO_COLOR", "1");
+    if name == "fastmcp-proxy" {
+        command
+            .env("BENCH_PROVIDER", &world.provider.issuer)
+            .env("CLIENT_ID", &world.provider.client_id)
+            .env("CLIENT_SECRET", &world.provider.client_secret);
+    }
     settings(&mut command, world, address);
     let mut asked = Command::new(&program);
     asked.args([

@@ -22,7 +22,7 @@ use crate::{Fallible, PUBLIC_URL, UPSTREAM_PATH};
 pub(super) async fn provider(programs: &Path, run: &Path) -> Fallible<(Process, Provider)> {
     let mut command = pinned(LOAD_CPU, &programs.join("vestibule-standin"));
     command.args(["--json", "--callback", &format!("{PUBLIC_URL}/callback")]);
-    // Otherwise its signatures, which are ten times the work that ours are, would be what a refresh waits for.
+    // Otherwise a refresh would wait for its two signatures, and Vestibule would sleep most of the time.
     command.args(["--same-tokens", "1"]);
     let process = Process::start(&mut command, &run.join("provider.log"))?;
     let began = Instant::now();

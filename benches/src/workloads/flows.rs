@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{Effort, whole};
 use crate::Fallible;
-use crate::sign_in::{Agent, SCOPES};
+use crate::sign_in::Agent;
 use crate::targets::Target;
 
 const AGENTS: usize = 4;
@@ -19,11 +19,13 @@ pub(super) async fn round(
     effort: &Effort,
     refresh: bool,
 ) -> Fallible<Vec<(&'static str, f64)>> {
-    // FastMCP hands them on to the provider.
-    let scopes = if target.kind.ours { SCOPES } else { "openid" };
     let mut agents = Vec::new();
     for _ in 0..AGENTS {
-        let mut agent = Agent::new(target.address, scopes);
+        let mut agent = Agent::new(target.address);
+        if !target.kind.ours {
+            // FastMCP hands scopes on to the provider, which has no others of ours.
+            agent = agent.asking_for("openid");
+        }
         let tokens = agent.sign_in().await?;
         agents.push((agent, tokens));
     }

@@ -100,8 +100,6 @@ struct Draft {
     refresh_token: Option<String>,
     keys: Arc<KeySet>,
     lifetimes: Lifetimes,
-    /// What is given once more.
-    given: Option<TokenResponse>,
 }
 
 fn exchange(
@@ -125,7 +123,13 @@ fn exchange(
         "client_credentials" => return Err(TokenError::UnauthorizedClient),
         _ => return Err(TokenError::UnsupportedGrantType),
     };
-    if let Some(given) = draft.given {
+    let same_tokens = (pool.options.same_tokens).filter(|_| grant_type == "refresh_token");
+    let given = same_tokens.and_then(|seconds| {
+        let state = pool.lock();
+        let (at, given) = state.given.get(&draft.family.origin_jti)?;
+        (now < at.plus(seconds)).then(|| given.clone())
+    });
+    if let Some(given) = given {
         return Ok(given.with_refresh_token(draft.refresh_token));
     }
     let wrong;
@@ -143,7 +147,7 @@ fn exchange(
         now,
     };
     let response = minting.respond(&draft.family, draft.nonce.as_deref(), draft.refresh_token)?;
-    if pool.options.same_tokens.is_some() && grant_type == "refresh_token" {
+    if same_tokens.is_some() {
         let (family, given) = (draft.family.origin_jti, (now, response.clone()));
         pool.lock().given.insert(family, given);
     }
@@ -191,7 +195,6 @@ fn code_grant(
         refresh_token: Some(refresh_token),
         keys: Arc::clone(&state.keys.current),
         lifetimes: state.lifetimes,
-        given: None,
     })
 }
 
@@ -270,17 +273,12 @@ fn refresh(
             Some(state.issue_refresh_token(&family.origin_jti))
         }
     };
-    let given = pool.options.same_tokens.and_then(|seconds| {
-        let (at, response) = state.given.get(&family.origin_jti)?;
-        (now < at.plus(seconds)).then(|| response.clone())
-    });
     Ok(Draft {
         family,
         nonce: None,
         refresh_token,
         keys: Arc::clone(&state.keys.current),
         lifetimes: state.lifetimes,
-        given,
     })
 }
 

@@ -1,7 +1,7 @@
 //! One exchange with the upstream: build the request, stream it, judge the answer, stream that (design laws 10 and 11).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Instant as StdInstant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -9,7 +9,6 @@ use axum::response::Response;
 use http::{Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use thiserror::Error;
-use tokio::time::Instant;
 use vestibule_guard::fetch::{FetchError, StreamRequest, Streaming};
 use vestibule_guard::{Caller, Refusal};
 
@@ -20,7 +19,7 @@ use super::path::PathRefusal;
 use super::rewrite::Verdict;
 use super::session::{self, UnknownSession};
 use super::signing::{self, UnreadBody};
-use super::turns::let_others_go_first;
+use super::turns::let_others_catch_up;
 use super::upload::{Progress, Upload};
 use super::{Proxy, Route, headers, living, path, problem, rewrite};
 use crate::metrics::labels::UpstreamOutcome;
@@ -31,10 +30,6 @@ use crate::telemetry::{ReferenceId, Told};
 pub(super) const SESSION_OF_ANOTHER: &str = "session_of_another";
 /// The same with an event of a stream.
 pub(super) const EVENT_OF_ANOTHER: &str = "event_of_another";
-
-/// A token that is remembered or sealed has been checked sooner (some 4 µs), a signature has not (RSA, the quickest: 15 µs;
-/// W1d of docs/performance.md). On a machine five times slower every request yields, which costs a twentieth of it.
-const LONG_CHECK: Duration = Duration::from_micros(10);
 
 /// Why the client gets an answer of ours.
 #[derive(Debug, Error)]
@@ -187,18 +182,6 @@ fn outgoing<T: UpstreamTokens>(
     }
     *upstream.method_mut() = client.method;
     Ok((upstream, progress))
-}
-
-/// Lets the others be checked as well when the check took long, so that all of them are sent together. While we check, the
-/// upstream has nothing to do and sleeps, and to wake it for each request apart costs a fifth of our time. Gives the moment
-/// after.
-async fn let_others_catch_up(arrived: StdInstant) -> Instant {
-    let now = Instant::now();
-    if now.into_std().duration_since(arrived) <= LONG_CHECK {
-        return now;
-    }
-    let_others_go_first().await;
-    Instant::now()
 }
 
 /// Sends a request and waits for the head of the answer, as long as something moves.

@@ -2,12 +2,31 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::{Duration, Instant as StdInstant};
+
+use tokio::time::Instant;
+
+/// A token that is remembered or sealed has been checked sooner (some 4 µs), a signature has not (RSA, the quickest: 15 µs;
+/// W1d of docs/performance.md). On a machine five times slower every request yields, which costs a twentieth of it.
+const LONG_CHECK: Duration = Duration::from_micros(10);
+
+/// Lets the others be checked as well when the check took long, so that all of them are sent together. While we check, the
+/// upstream has nothing to do and sleeps, and to wake it for each request apart costs a fifth of our time. Gives the moment
+/// after.
+pub(super) async fn let_others_catch_up(arrived: StdInstant) -> Instant {
+    let now = Instant::now();
+    if now.into_std().duration_since(arrived) <= LONG_CHECK {
+        return now;
+    }
+    let_others_go_first().await;
+    Instant::now()
+}
 
 /// Lets every task that is ready have its turn before this one goes on.
 ///
 /// The task goes to the end of the scheduler's queue. After `tokio::task::yield_now` what has come meanwhile would go first as
 /// well.
-pub(super) async fn let_others_go_first() {
+async fn let_others_go_first() {
     let mut gone = false;
     poll_fn(|cx| {
         if gone {
